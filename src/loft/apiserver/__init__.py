@@ -1,0 +1,1 @@
+"""A small library that serves aggregated Kubernetes API groups from declarations."""

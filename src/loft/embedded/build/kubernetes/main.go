@@ -1,0 +1,58 @@
+// Command kubernetes is every component of a cluster in one static binary: the
+// name it is called by (argv[0], usually a symbolic link) selects the component.
+// One binary means one image layer, one page cache and one build.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"go.etcd.io/etcd/server/v3/etcdmain"
+	"k8s.io/component-base/cli"
+	_ "k8s.io/component-base/logs/json/register"
+	_ "k8s.io/component-base/metrics/prometheus/clientgo"
+	_ "k8s.io/component-base/metrics/prometheus/version"
+	kubectl "k8s.io/kubectl/pkg/cmd"
+	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
+	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
+	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
+	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
+
+	_ "k8s.io/client-go/plugin/pkg/client/auth"
+)
+
+var components = map[string]func() *cobra.Command{
+	"kube-apiserver":          apiserver.NewAPIServerCommand,
+	"kube-controller-manager": controllermanager.NewControllerManagerCommand,
+	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
+	"kube-proxy":              proxy.NewProxyCommand,
+	"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
+}
+
+func main() {
+	// `kubernetes NAME ARGS…` works like a link called NAME.
+	if filepath.Base(os.Args[0]) == "kubernetes" && len(os.Args) > 1 {
+		os.Args = os.Args[1:]
+	}
+	name := filepath.Base(os.Args[0])
+	switch name {
+	case "etcd":
+		etcdmain.Main(os.Args)
+	case "kubectl":
+		if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
+			kubectlutil.CheckErr(err)
+		}
+	default:
+		component, ok := components[name]
+		if !ok {
+			fmt.Fprintf(os.Stderr, "kubernetes: no component is called %q\n", name)
+			os.Exit(2)
+		}
+		os.Exit(cli.Run(component()))
+	}
+}

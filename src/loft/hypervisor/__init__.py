@@ -1,0 +1,1 @@
+"""The syncer and kubelet of one virtual cluster."""

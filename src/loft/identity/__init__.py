@@ -1,0 +1,1 @@
+"""Who somebody is: passwords, access keys, the directory of users (pure)."""

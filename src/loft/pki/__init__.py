@@ -1,0 +1,1 @@
+"""Keys and certificates: authorities, issuing, renewal before the end."""
