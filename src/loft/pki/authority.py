@@ -1,8 +1,9 @@
 """Certificate authorities and the certificates they issue.
 
-Every TLS connection inside the platform is authenticated by a certificate made here: the embedded Kubernetes, the
-control planes of virtual clusters, and the hop from the central instance to an agent. Keys are EC P-256, which every
-component in use understands and which cost little to make. Time is an argument, so that renewal can be tested.
+Every TLS connection inside the platform is authenticated by a certificate made here: the embedded
+Kubernetes, the control planes of virtual clusters, and the hop from the central instance to an agent. Keys
+are EC P-256, which every component in use understands and which cost little to make. Time is an argument,
+so that renewal can be tested.
 """
 
 from __future__ import annotations
@@ -108,8 +109,8 @@ def issue(  # noqa: PLR0913 - a certificate has that many independent facts; all
 def sign_request(ca: KeyPair, csr_pem: bytes, leaf: Leaf, *, now: datetime, days: int = 365) -> bytes:
     """Sign the public key of a certificate request; return the certificate as PEM.
 
-    Only the key is taken from the request. Who its holder is says `leaf`, decided by the caller: what a request asks
-    for itself is never copied.
+    Only the key is taken from the request. Who its holder is says `leaf`, decided by the caller: what a
+    request asks for itself is never copied.
     Raises: ValueError when the request cannot be read, its signature is wrong, or its key is not EC P-256.
     """
     request = x509.load_pem_x509_csr(csr_pem)
@@ -134,7 +135,7 @@ def due(cert: bytes, now: datetime) -> bool:
 
 
 def fingerprint(cert: bytes) -> str:
-    """Return the SHA-256 of the DER form, in lower-case hex, as `openssl x509 -fingerprint -sha256` without colons."""
+    """Return the SHA-256 of the DER form in lower-case hex, as openssl prints it but without colons."""
     return x509.load_pem_x509_certificate(cert).fingerprint(hashes.SHA256()).hex()
 
 

@@ -7,10 +7,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 
 def new_signing_key() -> tuple[bytes, bytes]:
-    """Return (private key, public key) as PEM, RSA 2048: tokens are signed RS256, which every OIDC verifier knows.
+    """Return (private key, public key) as PEM; RSA 2048, so that tokens are RS256, which all verifiers know.
 
-    The private one is for `--service-account-signing-key-file` and `--service-account-private-key-file`, the public
-    one for `--service-account-key-file`.
+    The private one is for `--service-account-signing-key-file` and `--service-account-private-key-file`,
+    the public one for `--service-account-key-file`.
     """
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     private = key.private_bytes(
