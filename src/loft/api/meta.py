@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Kind(msgspec.Struct, kw_only=True, omit_defaults=True, rename="camel"):
+class Kind(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """Base of every field group that is stored; unknown fields are pruned by the API server, not here."""
 
 

@@ -1,0 +1,101 @@
+"""`loft create vcluster`: a Kubernetes API of one's own; only a name is needed."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+import click
+
+from loft.cli import contexts, exitcode, spaces, virtual_clusters
+from loft.cli.app import Session
+from loft.cli.failure import Failure
+from loft.cli.platform_api import CLUSTER_API, PlatformApi, connect
+from loft.cli.transport import ServerRefused
+
+SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+"""As Kubernetes' generated names: no vowels, so no words."""
+
+
+@click.command()
+@click.argument("name")
+@click.option("--cluster", default="", help="The cluster to use.")
+@click.option("--space", default="", help="The space to use; a new one is created when none is given.")
+@click.option("--display-name", default="", help="Name to show in the UI.")
+@click.option("--description", default="", help="Description to show in the UI.")
+@click.option("--user", default="", help="User that owns a new space (default: you).")
+@click.option("--team", default="", help="Team that owns a new space.")
+@click.option("--values", type=click.Path(exists=True, dir_okay=False), help="File with chart values (YAML).")
+@click.option("--print", "printed", is_flag=True, help="Print the kubeconfig instead of writing a context.")
+@click.option("--create-context/--no-create-context", default=True, help="Make a kube context.")
+@click.option("--switch-context/--no-switch-context", default=True, help="Switch to the new kube context.")
+@click.option("--skip-wait", is_flag=True, help="Do not wait until it can be used.")
+@click.option("--timeout", default=180, show_default=True, help="Seconds to wait until it can be used.")
+@click.option("--disable-direct-cluster-endpoint", is_flag=True, help="Reach the cluster through the centre only.")
+@click.pass_obj
+def command(session: Session, /, name: str, **given: Any) -> None:
+    """Create the virtual cluster NAME."""
+    state, messages = session.state, session.messages
+    if given["user"] and given["team"]:
+        raise Failure("give --user or --team, not both", exitcode.USAGE)
+    api = connect(state)
+    cluster = api.choose_cluster(given["cluster"])
+    cluster_name = cluster["metadata"]["name"]
+    space = given["space"] or f"vcluster-{name[:48]}-{''.join(secrets.choice(SUFFIX_LETTERS) for _ in range(5))}"
+    new_space = _ensure_space(
+        api, cluster_name, spaces.Wish(space, user=given["user"], team=given["team"]), bool(given["space"])
+    )
+    try:
+        _create(api, cluster_name, space, name, given)
+    except Failure:
+        if new_space:
+            api.in_cluster(cluster_name, "DELETE", f"{CLUSTER_API}/spaces/{space}")
+        raise
+    if not given["skip_wait"]:
+        messages.info(f"Waiting until virtual cluster {name} can be used...")
+        api.wait_virtual_cluster(cluster_name, space, name, timeout_s=float(given["timeout"]))
+    messages.done(f"Successfully created the virtual cluster {name} in cluster {cluster_name} and space {space}")
+    access = contexts.access_to(cluster, state, no_direct=given["disable_direct_cluster_endpoint"])
+    target = virtual_clusters.context(access, space, name)
+    if given["printed"]:
+        click.echo(contexts.render(target, state), nl=False)
+    elif given["create_context"]:
+        spaces.announce(messages, access)
+        contexts.save(target, state, switch=given["switch_context"])
+        if given["switch_context"]:
+            messages.done(
+                f"Successfully updated kube context to use virtual cluster {name} "
+                f"in space {space} and cluster {cluster_name}"
+            )
+
+
+def _ensure_space(api: PlatformApi, cluster: str, wish: spaces.Wish, named: bool) -> bool:
+    """Return whether a space was created: a named one is used when it exists."""
+    return spaces.create(api, cluster, wish, use_existing=named)
+
+
+def _create(api: PlatformApi, cluster: str, space: str, name: str, given: dict[str, Any]) -> None:
+    annotations = {"loft.sh/display-name": given["display_name"], "loft.sh/description": given["description"]}
+    body: dict[str, Any] = {
+        "apiVersion": "cluster.loft.sh/v1",
+        "kind": "VirtualCluster",
+        "metadata": {
+            "name": name,
+            "namespace": space,
+            "annotations": {key: text for key, text in annotations.items() if text},
+        },
+        "spec": {},
+    }
+    if given["values"]:
+        body["spec"]["helmRelease"] = {"values": Path(given["values"]).read_text()}
+    try:
+        api.in_cluster(cluster, "POST", f"{CLUSTER_API}/namespaces/{space}/virtualclusters", body)
+    except ServerRefused as refused:
+        if refused.reason == "AlreadyExists":
+            raise Failure(
+                f"virtual cluster {name} exists already in space {space}; choose another name, "
+                f"or use it: loft use vcluster {name} --space {space} --cluster {cluster}",
+                exitcode.CONFLICT,
+            ) from refused
+        raise

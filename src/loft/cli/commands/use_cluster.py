@@ -1,0 +1,32 @@
+"""`loft use cluster`: a kube context for a connected cluster."""
+
+from __future__ import annotations
+
+import click
+
+from loft.cli import contexts, spaces
+from loft.cli.app import Session
+from loft.cli.commands.list_clusters import print_clusters
+from loft.cli.platform_api import connect
+
+
+@click.command()
+@click.argument("name", required=False, default="")
+@click.option("--print", "printed", is_flag=True, help="Print the kubeconfig instead of writing a context.")
+@click.option("--disable-direct-cluster-endpoint", is_flag=True, help="Reach the cluster through the centre only.")
+@click.pass_obj
+def command(session: Session, /, name: str, printed: bool, disable_direct_cluster_endpoint: bool) -> None:
+    """Make a kube context for the cluster NAME; without NAME, list the clusters."""
+    state, messages = session.state, session.messages
+    api = connect(state)
+    if not name:
+        print_clusters(api, "table")
+        return
+    access = contexts.access_to(api.cluster(name), state, no_direct=disable_direct_cluster_endpoint)
+    target = contexts.Context(contexts.cluster_context_name(name), contexts.cluster_server(access), "", access)
+    spaces.announce(messages, access)
+    if printed:
+        click.echo(contexts.render(target, state), nl=False)
+        return
+    contexts.save(target, state, switch=True)
+    messages.done(f"Successfully updated kube context to use cluster {name}")
