@@ -9,7 +9,7 @@ from __future__ import annotations
 from loft.api.meta import Kind, ObjectMeta
 
 
-class GroupResources(Kind):
+class GroupResources(Kind, frozen=True, kw_only=True):
     """Resources of one API group; empty `resources` or `*` means all of the group."""
 
     group: str = ""
@@ -17,14 +17,14 @@ class GroupResources(Kind):
     resource_names: list[str] = []
 
 
-class AccessKeyVirtualCluster(Kind):
+class AccessKeyVirtualCluster(Kind, frozen=True, kw_only=True):
     """A virtual cluster that a key may reach."""
 
     name: str = ""
     namespace: str = ""
 
 
-class AccessKeyScopeRule(Kind):
+class AccessKeyScopeRule(Kind, frozen=True, kw_only=True):
     """One thing a limited key may do; every list that is set must match."""
 
     verbs: list[str] = []
@@ -37,13 +37,13 @@ class AccessKeyScopeRule(Kind):
     virtual_clusters: list[AccessKeyVirtualCluster] = []
 
 
-class AccessKeyScope(Kind):
+class AccessKeyScope(Kind, frozen=True, kw_only=True):
     """A key with a scope may do only what a rule allows; deny is the default."""
 
     rules: list[AccessKeyScopeRule] = []
 
 
-class AccessKeySpec(Kind):
+class AccessKeySpec(Kind, frozen=True, kw_only=True):
     """Whose key it is, how long and for what it works."""
 
     user: str = ""
@@ -64,13 +64,13 @@ class AccessKeySpec(Kind):
     """The user's tokenGeneration when the key was made; an older key is void."""
 
 
-class AccessKeyStatus(Kind):
+class AccessKeyStatus(Kind, frozen=True, kw_only=True):
     """When the key was last used (RFC 3339)."""
 
     last_activity: str | None = None
 
 
-class AccessKey(Kind):
+class AccessKey(Kind, frozen=True, kw_only=True):
     """A bearer credential."""
 
     metadata: ObjectMeta = ObjectMeta()

@@ -12,7 +12,7 @@ DIRECT_ENDPOINT_CA = "loft.sh/direct-cluster-endpoint-ca-data"
 """Annotation: base64 of the PEM CA that signed the endpoint's certificate."""
 
 
-class ClusterSpec(Kind):
+class ClusterSpec(Kind, frozen=True, kw_only=True):
     """How the centre knows the cluster."""
 
     display_name: str = ""
@@ -27,7 +27,7 @@ class ClusterSpec(Kind):
     access: list[Access] = []
 
 
-class ClusterStatus(Kind):
+class ClusterStatus(Kind, frozen=True, kw_only=True):
     """Where connecting has got to; `phase` is "" (pending), Initialized or Failed."""
 
     phase: str = ""
@@ -41,7 +41,7 @@ class ClusterStatus(Kind):
     agent_version: str = ""
 
 
-class Cluster(Kind):
+class Cluster(Kind, frozen=True, kw_only=True):
     """A connected cluster."""
 
     metadata: ObjectMeta = ObjectMeta()

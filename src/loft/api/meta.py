@@ -12,7 +12,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename
     """Base of every field group that is stored; unknown fields are pruned by the API server, not here."""
 
 
-class ObjectMeta(Kind):
+class ObjectMeta(Kind, frozen=True, kw_only=True):
     """The part of metadata that our code reads."""
 
     name: str = ""
@@ -27,7 +27,7 @@ class ObjectMeta(Kind):
     finalizers: list[str] = []
 
 
-class Condition(Kind):
+class Condition(Kind, frozen=True, kw_only=True):
     """One observed aspect of an object; `status` is "True", "False" or "Unknown"."""
 
     type: str
@@ -38,7 +38,7 @@ class Condition(Kind):
     last_transition_time: str | None = None
 
 
-class SecretRef(Kind):
+class SecretRef(Kind, frozen=True, kw_only=True):
     """A key of a Secret."""
 
     secret_name: str = ""
@@ -46,20 +46,20 @@ class SecretRef(Kind):
     key: str = ""
 
 
-class UserOrTeam(Kind):
+class UserOrTeam(Kind, frozen=True, kw_only=True):
     """An owner or a grantee: exactly one of the two is set."""
 
     user: str = ""
     team: str = ""
 
 
-class ClusterRoleRef(Kind):
+class ClusterRoleRef(Kind, frozen=True, kw_only=True):
     """A ClusterRole by name."""
 
     name: str = ""
 
 
-class Access(Kind):
+class Access(Kind, frozen=True, kw_only=True):
     """Who may do what with this one object; `*` stands for all."""
 
     name: str = ""

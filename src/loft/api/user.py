@@ -5,7 +5,7 @@ from __future__ import annotations
 from loft.api.meta import Access, ClusterRoleRef, Kind, ObjectMeta, SecretRef, UserOrTeam
 
 
-class UserSpec(Kind):
+class UserSpec(Kind, frozen=True, kw_only=True):
     """Who somebody is and how they may sign in."""
 
     display_name: str = ""
@@ -29,13 +29,13 @@ class UserSpec(Kind):
     access: list[Access] = []
 
 
-class UserStatus(Kind):
+class UserStatus(Kind, frozen=True, kw_only=True):
     """What the platform found out about a user."""
 
     teams: list[str] = []
 
 
-class User(Kind):
+class User(Kind, frozen=True, kw_only=True):
     """A person or a machine that can sign in."""
 
     metadata: ObjectMeta = ObjectMeta()
@@ -43,7 +43,7 @@ class User(Kind):
     status: UserStatus = UserStatus()
 
 
-class TeamSpec(Kind):
+class TeamSpec(Kind, frozen=True, kw_only=True):
     """A named set of users."""
 
     display_name: str = ""
@@ -58,11 +58,11 @@ class TeamSpec(Kind):
     access: list[Access] = []
 
 
-class TeamStatus(Kind):
+class TeamStatus(Kind, frozen=True, kw_only=True):
     """Nothing is observed about a team yet."""
 
 
-class Team(Kind):
+class Team(Kind, frozen=True, kw_only=True):
     """A set of users that owns things and gets permissions together."""
 
     metadata: ObjectMeta = ObjectMeta()

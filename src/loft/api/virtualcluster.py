@@ -7,7 +7,7 @@ from typing import Any
 from loft.api.meta import Condition, Kind, ObjectMeta, SecretRef
 
 
-class VirtualClusterAccessRule(Kind):
+class VirtualClusterAccessRule(Kind, frozen=True, kw_only=True):
     """Users and teams that get one ClusterRole inside; `*` stands for everybody who may reach it."""
 
     users: list[str] = []
@@ -15,7 +15,7 @@ class VirtualClusterAccessRule(Kind):
     cluster_role: str = ""
 
 
-class VirtualClusterAccess(Kind):
+class VirtualClusterAccess(Kind, frozen=True, kw_only=True):
     """What those who may reach the virtual cluster may do inside."""
 
     disable_service_accounts_auth: bool = False
@@ -25,7 +25,7 @@ class VirtualClusterAccess(Kind):
     rules: list[VirtualClusterAccessRule] = []
 
 
-class VirtualClusterHelmChart(Kind):
+class VirtualClusterHelmChart(Kind, frozen=True, kw_only=True):
     """Which chart deploys it; empty fields mean the built-in chart."""
 
     name: str = ""
@@ -33,7 +33,7 @@ class VirtualClusterHelmChart(Kind):
     version: str = ""
 
 
-class VirtualClusterHelmRelease(Kind):
+class VirtualClusterHelmRelease(Kind, frozen=True, kw_only=True):
     """The Helm release of the control plane."""
 
     chart: VirtualClusterHelmChart = VirtualClusterHelmChart()
@@ -41,14 +41,14 @@ class VirtualClusterHelmRelease(Kind):
     """Chart values as YAML text."""
 
 
-class PodSelector(Kind):
+class PodSelector(Kind, frozen=True, kw_only=True):
     """The control plane's pods and port, when the chart is not ours."""
 
     pod_selector: dict[str, Any] = {}
     port: int | None = None
 
 
-class VirtualClusterSpec(Kind):
+class VirtualClusterSpec(Kind, frozen=True, kw_only=True):
     """The wished-for virtual cluster."""
 
     access: VirtualClusterAccess | None = None
@@ -59,7 +59,7 @@ class VirtualClusterSpec(Kind):
     """Manifests (YAML) applied inside once the API answers."""
 
 
-class VirtualClusterHelmReleaseStatus(Kind):
+class VirtualClusterHelmReleaseStatus(Kind, frozen=True, kw_only=True):
     """What Helm deployed last."""
 
     phase: str = ""
@@ -69,7 +69,7 @@ class VirtualClusterHelmReleaseStatus(Kind):
     release: VirtualClusterHelmRelease | None = None
 
 
-class VirtualClusterStatus(Kind):
+class VirtualClusterStatus(Kind, frozen=True, kw_only=True):
     """Observed state; `phase` is "", Pending, Deployed or Failed."""
 
     phase: str = ""
@@ -81,7 +81,7 @@ class VirtualClusterStatus(Kind):
     helm_release: VirtualClusterHelmReleaseStatus | None = None
 
 
-class VirtualCluster(Kind):
+class VirtualCluster(Kind, frozen=True, kw_only=True):
     """A virtual cluster."""
 
     metadata: ObjectMeta = ObjectMeta()

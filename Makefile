@@ -1,0 +1,8 @@
+.PHONY: start test check bench stop uninstall
+
+start: ; @tools/setup.sh && .venv/bin/loft start
+test: ; @tools/test.sh
+check: ; @tools/setup.sh --dev && tools/check.sh
+bench: ; @tools/setup.sh --dev && .venv/bin/python bench/run.py
+stop: ; @.venv/bin/loft stop
+uninstall: ; @.venv/bin/loft uninstall
