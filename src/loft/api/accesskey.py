@@ -6,6 +6,8 @@ A 256-bit random key needs no slow hash (security case 87).
 
 from __future__ import annotations
 
+import msgspec
+
 from loft.api.meta import Kind, ObjectMeta
 
 
@@ -30,7 +32,7 @@ class AccessKeyScopeRule(Kind, frozen=True, kw_only=True):
     verbs: list[str] = []
     resources: list[GroupResources] = []
     namespaces: list[str] = []
-    non_resource_urls: list[str] = []
+    non_resource_urls: list[str] = msgspec.field(default_factory=list, name="nonResourceURLs")
     request_targets: list[str] = []
     """Any of Management, Cluster, VCluster."""
     cluster: str = ""

@@ -1,1 +1,1 @@
-"""Who somebody is: passwords, access keys, the directory of users (pure)."""
+"""Who somebody is and what their credential may do: keys, passwords, the directory, scopes, tokens (pure)."""
