@@ -1,30 +1,69 @@
-"""Kubernetes quantities (`500m`, `1Gi`, `2e3`) as exact numbers. Source: resource.Quantity's grammar."""
+"""Kubernetes quantities ("250m", "1.5Gi", "2e3") as exact integers of billionths.
+
+A billionth is the smallest step the API server keeps, so integers carry every quantity without rounding and
+sums of many quantities stay exact. Source: Kubernetes API reference, "Quantity".
+"""
 
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 
-_FORM = re.compile(
-    r"^([+-]?[0-9]+(?:\.[0-9]*)?|[+-]?\.[0-9]+)(?:([eE][+-]?[0-9]{1,3})|(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|P|E))?$"
-)
-_SCALE = {
-    "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "k": Decimal(10**3), "M": Decimal(10**6),
-    "G": Decimal(10**9), "T": Decimal(10**12), "P": Decimal(10**15), "E": Decimal(10**18),
-    "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40), "Pi": Decimal(2**50),
-    "Ei": Decimal(2**60),
-}  # fmt: skip
+NANO = 1_000_000_000
+LENGTH_MAX = 64
+VALUE_MAX = (2**63 - 1) * NANO
+"""The API server caps a quantity at 2^63-1."""
+
+_DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+_BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
+_FORM = re.compile(r"([+-]?)(\d*)(?:\.(\d*))?(?:([eE][+-]?\d{1,3})|([KMGTPE]i)|([numkMGTPE]))?", re.ASCII)
 
 
-def parse(text: str | int | float) -> Decimal:
-    """Return the value of a quantity in its base unit (cores, bytes).
+def parse(text: str | int | float) -> int:
+    """Return the quantity in billionths; what is finer is rounded away from zero, what is larger is capped.
 
-    Raises: ValueError when it is not a quantity.
+    Numbers are accepted as they come out of JSON.
+    Raises: ValueError with the text for what is not a quantity.
     """
-    match = _FORM.match(str(text))
-    if not match:
-        raise ValueError(f"{text!r} is not a quantity; use for example 500m, 1.5 or 2Gi")
-    number = Decimal(match[1])
-    if match[2]:
-        return number * Decimal(f"1{match[2]}")
-    return number * _SCALE.get(match[3] or "", Decimal(1))
+    text = str(text)
+    match = _FORM.fullmatch(text) if len(text) <= LENGTH_MAX else None
+    if match is None or not (match[2] or match[3]):
+        raise ValueError(f"{text[:LENGTH_MAX]!r} is not a quantity (examples: 250m, 1.5Gi, 2e3)")
+    sign, whole, fraction, exponent, binary, decimal = match.groups()
+    fraction = fraction or ""
+    number = int((whole or "0") + fraction) * NANO
+    power = (int(exponent[1:]) if exponent else _DECIMAL[decimal or ""]) - len(fraction)
+    number <<= _BINARY[binary] if binary else 0
+    value: int = number * 10**power if power >= 0 else -(-number // 10**-power)
+    value = min(value, VALUE_MAX)
+    return -value if sign == "-" else value
+
+
+def equal(one: str | int | float, other: str | int | float) -> bool:
+    """Tell whether two texts are the same quantity; text that is no quantity equals only itself."""
+    if one == other:
+        return True
+    try:
+        return parse(one) == parse(other)
+    except ValueError:
+        return False
+
+
+def render(value: int, *, binary: bool = False) -> str:
+    """Return the canonical text of a quantity in billionths: no fraction, the largest suffix that fits.
+
+    `binary` prefers Ki, Mi, …; a value with a part below 1 is always decimal.
+    """
+    sign, value = ("-", -value) if value < 0 else ("", value)
+    if value == 0:
+        return "0"
+    if binary and value % NANO == 0 and value // NANO >= 1024:
+        whole = value // NANO
+        for suffix, bits in sorted(_BINARY.items(), key=lambda item: -item[1]):
+            if whole % (1 << bits) == 0:
+                return f"{sign}{whole >> bits}{suffix}"
+        return f"{sign}{whole}"
+    for suffix, power in sorted(_DECIMAL.items(), key=lambda item: -item[1]):
+        unit = 10 ** (power + 9)
+        if value % unit == 0:
+            return f"{sign}{value // unit}{suffix}"
+    raise AssertionError("every whole number of billionths fits the suffix n")

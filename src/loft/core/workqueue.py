@@ -1,99 +1,115 @@
-"""The queue of a controller: each key at most once, never two workers on one key, delays, back-off.
+"""A work queue of keys with client-go's dirty and processing sets, as a pure state machine.
 
-Pure state; time is an argument. Semantics of client-go's workqueue: a key added while it is being
-processed is remembered ("dirty") and handed out again when that is done.
+The three promises that controllers rest on: a key waits at most once, a key is never worked on twice at a
+time, and a key added while it is worked on is handed out again afterwards (so no change is lost). Time is
+an argument; whoever waits for the queue (loft.kube.controller) brings clock and event loop.
+Source of the semantics: k8s.io/client-go/util/workqueue.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import deque
 
-from loft.core.backoff import delay_s
+LIMIT = 100_000
+"""Keys that may wait, be in work or be delayed. More means that a key is made from something unbounded."""
+
+
+class QueueFull(Exception):
+    """More distinct keys than the queue may hold; dropping one silently would lose a change for ever."""
 
 
 class WorkQueue:
-    """Keys to be reconciled.
+    """Keys that wait (`dirty`), are worked on (`processing`), or are to be added at a later time."""
 
-    Invariants: a key is in `_queue` at most once; a key in `_processing` is not in `_queue`;
-    `_dirty` holds every key that must still be handed out.
-    """
-
-    def __init__(self) -> None:
-        self._queue: deque[str] = deque()
-        self._dirty: set[str] = set()
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        # Ordered: a dict keeps the order in which keys became dirty, and gives O(1) membership.
+        self._waiting: dict[str, None] = {}
         self._processing: set[str] = set()
-        self._later: list[tuple[float, str]] = []
+        # Dirty while processing: handed out again by done().
+        self._again: set[str] = set()
         self._due: dict[str, float] = {}
-        self._failures: dict[str, int] = {}
+        # Entries whose time differs from `_due` are leftovers of an earlier, later date; skipped when met.
+        self._heap: list[tuple[float, str]] = []
 
     def __len__(self) -> int:
-        return len(self._queue)
+        """Keys that can be handed out now."""
+        return len(self._waiting)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits and nothing is worked on (delayed keys do not count)."""
+        return not self._waiting and not self._processing
 
     def add(self, key: str) -> None:
-        """Ask for a key to be handed out."""
-        if key in self._dirty:
-            return
-        self._dirty.add(key)
-        if key not in self._processing:
-            self._queue.append(key)
+        """Let `key` be worked on once more.
 
-    def add_after(self, key: str, wait_s: float, now: float) -> None:
-        """Ask for a key in `wait_s` seconds; an earlier wish for the same key wins."""
-        if wait_s <= 0:
+        Raises: QueueFull.
+        """
+        if key in self._waiting or key in self._again:
+            return
+        if key in self._processing:
+            self._again.add(key)
+            return
+        self._room_for_one()
+        self._waiting[key] = None
+
+    def add_after(self, key: str, now: float, delay_s: float) -> None:
+        """Let `key` be added once `delay_s` seconds have passed; the earliest of several dates counts.
+
+        Raises: QueueFull.
+        """
+        if delay_s <= 0:
+            self._due.pop(key, None)
             self.add(key)
             return
-        due = now + wait_s
-        if self._due.get(key, due + 1) <= due:
+        when = now + delay_s
+        known = self._due.get(key)
+        if known is not None and known <= when:
             return
-        self._due[key] = due
-        heapq.heappush(self._later, (due, key))
-
-    def add_failed(self, key: str, now: float, jitter: float = 0.0) -> float:
-        """Ask for a key again after its back-off; return the delay in seconds."""
-        count = self._failures[key] = self._failures.get(key, 0) + 1
-        wait_s = delay_s(count, jitter=jitter)
-        self.add_after(key, wait_s, now)
-        return wait_s
-
-    def forget(self, key: str) -> None:
-        """End the back-off of a key after a success."""
-        self._failures.pop(key, None)
-
-    def failures(self, key: str) -> int:
-        """Return the failures in a row of a key."""
-        return self._failures.get(key, 0)
+        if known is None:
+            self._room_for_one()
+        self._due[key] = when
+        heapq.heappush(self._heap, (when, key))
+        if len(self._heap) > 2 * len(self._due) + 64:
+            self._heap = [(at, later) for later, at in self._due.items()]
+            heapq.heapify(self._heap)
 
     def advance(self, now: float) -> float | None:
-        """Move keys whose time has come into the queue; return seconds until the next one, None when none waits."""
-        while self._later:
-            due, key = self._later[0]
-            if self._due.get(key) != due:
-                heapq.heappop(self._later)
+        """Add the delayed keys whose time has come; return the time of the next one, or None."""
+        while self._heap:
+            when, key = self._heap[0]
+            if self._due.get(key) != when:
+                heapq.heappop(self._heap)
                 continue
-            if due > now:
-                return due - now
-            heapq.heappop(self._later)
+            if when > now:
+                return when
+            heapq.heappop(self._heap)
             del self._due[key]
             self.add(key)
         return None
 
-    def take(self) -> str | None:
-        """Hand out the next key, None when there is none now."""
-        if not self._queue:
+    def get(self) -> str | None:
+        """Hand out the key that has waited longest, or None; the caller must call `done` with it."""
+        if not self._waiting:
             return None
-        key = self._queue.popleft()
-        self._dirty.discard(key)
+        key = next(iter(self._waiting))
+        del self._waiting[key]
         self._processing.add(key)
         return key
 
     def done(self, key: str) -> None:
-        """Give a key back; it is handed out again if it was added meanwhile."""
-        self._processing.discard(key)
-        if key in self._dirty:
-            self._queue.append(key)
+        """Take a key back; it waits again at once when it was added in the meantime.
 
-    @property
-    def idle(self) -> bool:
-        """Nothing queued, nothing being processed (delayed keys do not count)."""
-        return not self._queue and not self._processing
+        Raises: ValueError when the key was not handed out.
+        """
+        if key not in self._processing:
+            raise ValueError(f"key {key!r} is not being worked on")
+        self._processing.remove(key)
+        if key in self._again:
+            self._again.remove(key)
+            self._waiting[key] = None
+
+    def _room_for_one(self) -> None:
+        if len(self._waiting) + len(self._processing) + len(self._due) >= self._limit:
+            raise QueueFull(f"the work queue holds {self._limit} keys")
