@@ -1,0 +1,157 @@
+"""The host object as it should be, and the patch from what is there to that.
+
+Three things can differ: the tenant changed or removed something (the digest of what we last wrote is another),
+or the host lost something of ours (what is there no longer covers what we want). Fields the host filled in are
+neither, and cause no write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from loft.core.diff import covers, merge_patch
+from loft.hypervisor.core import objects
+from loft.hypervisor.core.mapping import ABSENT, Mapping, Refusal, Scope
+from loft.hypervisor.core.names import ANNOTATION_PREFIX, LABEL_PREFIX, Names, host_labels
+from loft.hypervisor.core.objects import Object
+from loft.hypervisor.core.translate import walk
+
+_METADATA = frozenset({"apiVersion", "kind", "metadata", "status"})
+_encoder = msgspec.json.Encoder(order="sorted")
+
+Marks = tuple[dict[str, str], dict[str, str]]
+
+
+def marks(virtual: Object, kind: str, names: Names) -> Marks:
+    """Return the labels and annotations that say whose host object this is."""
+    labels = {objects.MANAGED_BY: names.virtual_cluster, objects.NAMESPACE: objects.namespace(virtual)}
+    annotations = {
+        objects.OBJECT_NAME: objects.name(virtual),
+        objects.OBJECT_NAMESPACE: objects.namespace(virtual),
+        objects.OBJECT_UID: objects.uid(virtual),
+        objects.OBJECT_KIND: kind,
+    }
+    return labels, annotations
+
+
+def host_body(mapping: Mapping, virtual: Object, scope: Scope) -> tuple[Object, list[Refusal]]:
+    """Return the wanted host object and what of the virtual object may not cross.
+
+    No tenant label or annotation gets through unchanged; ownerReferences and finalizers never cross.
+    """
+    context = scope.context
+    content = walk(mapping.host_tree, {key: virtual[key] for key in virtual if key not in _METADATA}, scope)
+    labels, annotations = marks(virtual, mapping.kind, scope.names)
+    own = mapping.labels(virtual, context) if mapping.labels else host_labels(objects.labels(virtual))
+    if mapping.annotations:
+        annotations = mapping.annotations(virtual) | annotations
+    metadata: Object = {
+        "name": scope.names.host(objects.namespace(virtual), objects.name(virtual)),
+        "namespace": scope.names.host_namespace,
+        "labels": own | labels,
+        "annotations": annotations,
+    }
+    if context.settings.owner:
+        metadata["ownerReferences"] = [context.settings.owner]
+    body = {"apiVersion": mapping.resource.api_version, "kind": mapping.kind, "metadata": metadata} | content
+    annotations[objects.APPLIED] = digest(mapping.digested(body) if mapping.digested else body)
+    return body, scope.refusals
+
+
+def digest(body: Any) -> str:
+    """Return a short digest of a body, equal for equal bodies whatever the order of keys."""
+    return hashlib.blake2b(_encoder.encode(body), digest_size=12).hexdigest()
+
+
+def at(obj: Object, path: tuple[str, ...]) -> Any:
+    """Return the value at a path, ABSENT when a step is missing."""
+    value: Any = obj
+    for step in path:
+        if not isinstance(value, dict) or value.get(step) is None:
+            return ABSENT
+        value = value[step]
+    return value
+
+
+def put(patch: Object, path: tuple[str, ...], value: Any) -> None:
+    """Set the value at a path of a patch under construction."""
+    for step in path[:-1]:
+        patch = patch.setdefault(step, {})
+    patch[path[-1]] = value
+
+
+def is_current(wanted: Object, host: Object) -> bool:
+    """Whether what we last wrote to the host object is what we want now."""
+    applied = wanted["metadata"]["annotations"][objects.APPLIED]
+    return bool(objects.annotations(host).get(objects.APPLIED) == applied)
+
+
+def host_patch(wanted: Object, host: Object, mapping: Mapping) -> Object:
+    """Return the merge patch that makes a host object what we want, {} when it is."""
+    current = is_current(wanted, host)
+    patch = metadata_patch(wanted, host)
+    for path in mapping.owned:
+        want, have = at(wanted, path), at(host, path)
+        if want is ABSENT:
+            if have is not ABSENT and not current:
+                put(patch, path, None)
+        elif isinstance(want, dict):
+            _put_map(patch, path, (want, have), current)
+        elif (not current and want != have and not (not want and have is ABSENT)) or not covers(_plain(have), want):
+            put(patch, path, want)
+    return patch
+
+
+def _put_map(patch: Object, path: tuple[str, ...], sides: tuple[Object, Any], current: bool) -> None:
+    want, have = sides
+    before = have if isinstance(have, dict) else {}
+    is_flat = not any(isinstance(value, dict | list) for value in want.values())
+    if is_flat or not current or not covers(before, want):
+        change = merge_patch(before, want)
+        if change:
+            put(patch, path, change)
+
+
+def _plain(value: Any) -> Any:
+    return None if value is ABSENT else value
+
+
+def metadata_patch(wanted: Object, host: Object) -> Object:
+    """Return the merge patch for our labels and annotations; those of others on the host object stay."""
+    change: Object = {}
+    for field, is_own in (("labels", _is_own_label), ("annotations", _is_own_annotation)):
+        want = wanted["metadata"][field]
+        have = (host["metadata"].get(field)) or {}
+        gone: Object = {key: None for key in have if key not in want and is_own(key)}
+        new = {key: value for key, value in want.items() if have.get(key) != value}
+        if gone or new:
+            change[field] = gone | new
+    return {"metadata": change} if change else {}
+
+
+def _is_own_label(key: str) -> bool:
+    return key.startswith((LABEL_PREFIX, objects.PREFIX))
+
+
+def _is_own_annotation(key: str) -> bool:
+    return key.startswith((ANNOTATION_PREFIX, objects.PREFIX))
+
+
+def back_patch(wanted: Object, virtual: Object, mapping: Mapping) -> Object:
+    """Return the merge patch that brings the host's fields onto the virtual object, {} when they are there."""
+    patch: Object = {}
+    for path in mapping.owned_back:
+        want, have = at(wanted, path), at(virtual, path)
+        if want is ABSENT:
+            if have is not ABSENT and have not in ({}, []):
+                put(patch, path, None)
+        elif isinstance(want, dict):
+            change = merge_patch(have if isinstance(have, dict) else {}, want)
+            if change:
+                put(patch, path, change)
+        elif not covers(_plain(have), want):
+            put(patch, path, want)
+    return patch

@@ -1,0 +1,53 @@
+"""Which host object belongs to a virtual object: by uid, else by reservation, else what stands in its way.
+
+Pure; the caches only collect the candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from loft.hypervisor.core import objects
+from loft.hypervisor.core.mapping import Mapping
+from loft.hypervisor.core.names import Names
+from loft.hypervisor.core.objects import Object
+
+
+class Paired(msgspec.Struct, frozen=True):
+    """One virtual object and what the host has for it."""
+
+    virtual: Object | None
+    host: Object | None
+    stale: list[Object]
+    """Further host objects made for earlier virtual objects of this key; they must go."""
+
+
+def pair(
+    mapping: Mapping, virtual: Object | None, made: Sequence[Object], reserved: Sequence[Object], names: Names
+) -> Paired:
+    """Return the pair of one key.
+
+    Args:
+        mapping: the kind.
+        virtual: the virtual object of the key, None when it is gone.
+        made: host objects marked as made for this kind and key, whatever the uid.
+        reserved: host objects without an owner that could have been made beforehand for it.
+        names: host names.
+    """
+    if virtual is None:
+        return Paired(None, None, [host for host in made if objects.owner_uid(host)])
+    own = [host for host in made if objects.owner_uid(host) == objects.uid(virtual)]
+    stale = [host for host in made if objects.owner_uid(host) not in ("", objects.uid(virtual))]
+    if own:
+        return Paired(virtual, own[0], [*own[1:], *stale])
+    if mapping.adopts is not None:
+        for host in reserved:
+            if mapping.adopts(virtual, host):
+                return Paired(virtual, host, stale)
+    name = names.host(objects.namespace(virtual), objects.name(virtual))
+    in_the_way = [host for host in stale if objects.name(host) == name]
+    if in_the_way:
+        return Paired(virtual, in_the_way[0], [host for host in stale if host is not in_the_way[0]])
+    return Paired(virtual, None, stale)

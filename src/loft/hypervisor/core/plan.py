@@ -1,0 +1,158 @@
+"""What is still to be done for one object of one kind, on either side.
+
+Pure and level-based: the same inputs give the same steps, and once they took effect the plan is empty. A lost
+event, a restart or a race only means that the next plan starts from what is there.
+
+Guarantees: identity is the uid, so a re-created virtual object gets a new host object and the old one, with the
+old tenant's data, is removed first; every host write and delete carries the uid of the object that was seen; a
+host object without our mark is never written.
+"""
+
+from __future__ import annotations
+
+from loft.core.action import Create, Delete, Event, Patch, PatchKind
+from loft.hypervisor.core import objects
+from loft.hypervisor.core.body import back_patch, host_body, host_patch
+from loft.hypervisor.core.context import Context
+from loft.hypervisor.core.mapping import HostPatch, Mapping, Pair, Refusal, Scope
+from loft.hypervisor.core.names import Names
+from loft.hypervisor.core.objects import Object
+from loft.hypervisor.core.side import Step, on_host, on_virtual
+from loft.hypervisor.core.translate import walk
+
+REFUSED = "SyncRefused"
+NAME_TAKEN = "HostNameTaken"
+REFUSALS_TOLD_MAX = 10
+
+
+def plan(mapping: Mapping, virtual: Object | None, host: Object | None, names: Names, context: Context) -> list[Step]:
+    """Return the steps still needed; an empty list means that both sides agree.
+
+    Args:
+        mapping: the kind.
+        virtual, host: the objects as last seen, None when absent; never changed.
+        names: names of this virtual cluster's host objects.
+        context: facts around them.
+    """
+    if host is not None and not is_ours(host, names):
+        return []
+    if virtual is None:
+        return remove(mapping, host)
+    if host is not None and objects.owner_uid(host) != objects.uid(virtual) and not _adopts(mapping, virtual, host):
+        return remove(mapping, host)
+    pair = Pair(virtual, host, names, context)
+    if mapping.lifecycle:
+        steps = mapping.lifecycle(pair)
+        if steps is not None:
+            return steps
+    if not mapping.wanted(virtual, context):
+        return remove(mapping, host)
+    if host is None and objects.is_deleting(virtual):
+        return []
+    scope = Scope(names, context, virtual, objects.namespace(virtual))
+    wanted, refusals = host_body(mapping, virtual, scope)
+    if host is None:
+        return _create(mapping, pair, wanted, refusals)
+    steps = _tell(virtual, refusals, context)
+    steps += _update(mapping, wanted, host)
+    return steps + (mapping.back(pair) or [] if mapping.back else bring_back(mapping, pair))
+
+
+def is_ours(host: Object, names: Names) -> bool:
+    """Whether a host object belongs to this virtual cluster."""
+    return objects.labels(host).get(objects.MANAGED_BY) == names.virtual_cluster
+
+
+def _adopts(mapping: Mapping, virtual: Object, host: Object) -> bool:
+    return not objects.owner_uid(host) and mapping.adopts is not None and mapping.adopts(virtual, host)
+
+
+def remove(mapping: Mapping, host: Object | None) -> list[Step]:
+    """Return the steps that delete a host object of ours, none when it is going already."""
+    if host is None or objects.is_deleting(host):
+        return []
+    return [on_host(Delete(mapping.resource, objects.namespace(host), objects.name(host), uid=objects.uid(host)))]
+
+
+def _create(mapping: Mapping, pair: Pair, wanted: Object, refusals: list[Refusal]) -> list[Step]:
+    virtual, context = pair.virtual, pair.context
+    if context.name_taken:
+        taken = f"the host namespace has another {mapping.kind} named {wanted['metadata']['name']}: rename or remove it"
+        return _show(mapping, virtual, taken) + _event(virtual, NAME_TAKEN, taken, context)
+    if not refusals:
+        return [on_host(Create(mapping.resource, wanted))]
+    text = "; ".join(str(refusal) for refusal in refusals[:REFUSALS_TOLD_MAX])
+    return _show(mapping, virtual, text) + _tell(virtual, refusals, context)
+
+
+def _show(mapping: Mapping, virtual: Object, text: str) -> list[Step]:
+    change = mapping.refused_status(virtual, text) if mapping.refused_status else None
+    return [on_virtual(status_patch(mapping, virtual, change))] if change else []
+
+
+def _tell(virtual: Object, refusals: list[Refusal], context: Context) -> list[Step]:
+    return [
+        step
+        for refusal in refusals[:REFUSALS_TOLD_MAX]
+        for step in _event(virtual, REFUSED, f"not synced to the host cluster: {refusal}", context)
+    ]
+
+
+def _event(virtual: Object, reason: str, message: str, context: Context) -> list[Step]:
+    if message in context.reported:
+        return []
+    return [on_virtual(Event(virtual, reason, message, "Warning"))]
+
+
+def status_patch(mapping: Mapping, virtual: Object, change: Object, kind: PatchKind = "merge") -> Patch:
+    """Return the patch of a virtual object's status subresource, only if it is still that object."""
+    uid = objects.uid(virtual)
+    body = {"metadata": {"uid": uid}, "status": change}
+    return Patch(
+        mapping.resource, objects.namespace(virtual), objects.name(virtual), body, kind, subresource="status", uid=uid
+    )
+
+
+def _update(mapping: Mapping, wanted: Object, host: Object) -> list[Step]:
+    if objects.is_deleting(host):
+        return []
+    uid = objects.uid(host)
+    patches = (mapping.update or _merge)(wanted, host, mapping)
+    return [
+        on_host(
+            Patch(
+                mapping.resource,
+                objects.namespace(host),
+                objects.name(host),
+                change | {"metadata": change.get("metadata", {}) | {"uid": uid}},
+                kind,
+                subresource,
+                uid,
+            )
+        )
+        for kind, subresource, change in patches
+    ]
+
+
+def _merge(wanted: Object, host: Object, mapping: Mapping) -> list[HostPatch]:
+    change = host_patch(wanted, host, mapping)
+    return [("merge", "", change)] if change else []
+
+
+def bring_back(mapping: Mapping, pair: Pair) -> list[Step]:
+    """Return the steps that bring the host's fields onto the virtual object: its own part, then its status."""
+    virtual, host = pair.virtual, pair.host
+    if not mapping.to_virtual or host is None:
+        return []
+    scope = Scope(pair.names, pair.context, host, objects.namespace(virtual), strict=False, peer=virtual)
+    wanted = walk(mapping.virtual_tree, host, scope)
+    change = back_patch(wanted, virtual, mapping)
+    status = change.pop("status", None)
+    namespace, name, uid = objects.namespace(virtual), objects.name(virtual), objects.uid(virtual)
+    steps = []
+    if change:
+        body = change | {"metadata": change.get("metadata", {}) | {"uid": uid}}
+        steps.append(on_virtual(Patch(mapping.resource, namespace, name, body, uid=uid)))
+    if status:
+        steps.append(on_virtual(status_patch(mapping, virtual, status)))
+    return steps

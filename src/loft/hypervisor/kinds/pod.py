@@ -1,0 +1,143 @@
+"""Pod: the tenant's containers run on the host under the host's rules; the status comes back.
+
+Three answers to a field: it crosses (listed), it stays inside because users expect it to be harmless (Ignore,
+Fixed), or the Pod is refused with an Event that names field and rule (Guard, and every field nobody lists).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from loft.core.diff import covers
+from loft.core.resource import PODS
+from loft.hypervisor.core import baseline, objects
+from loft.hypervisor.core.body import is_current, metadata_patch
+from loft.hypervisor.core.mapping import At, Compute, Copy, Fixed, Guard, HostPatch, Ignore, Mapping, Ref
+from loft.hypervisor.core.objects import Object
+from loft.hypervisor.kinds.pod_containers import CONTAINERS
+from loft.hypervisor.kinds.pod_env import downward_annotations
+from loft.hypervisor.kinds.pod_lifecycle import lifecycle
+from loft.hypervisor.kinds.pod_network import dns_config, dns_policy, hostname
+from loft.hypervisor.kinds.pod_placement import PLACEMENT
+from loft.hypervisor.kinds.pod_status import STATUS, back
+from loft.hypervisor.kinds.pod_volumes import volumes
+
+_SECURITY = "spec.securityContext"
+_LATER = "not supported in a virtual cluster yet"
+_SCHEDULER = "only the host cluster's default scheduler places pods"
+_RUNTIME = "runtime classes of the host cluster are not offered"
+_CLAIMS = "dynamic resource allocation is not synced to the host"
+_FQDN = "the host cannot give a container the fully qualified name of a virtual namespace"
+
+
+def service_account(value: Any, at: At) -> str:
+    """Return the host ServiceAccount without rights; the tenant's own acts at the virtual API server only."""
+    return at.scope.context.settings.service_account
+
+
+def is_default_scheduler(value: Any) -> bool:
+    """The scheduler every cluster has."""
+    return bool(value == "default-scheduler")
+
+
+def update(wanted: Object, host: Object, mapping: Mapping) -> list[HostPatch]:
+    """Change what Kubernetes lets change on a Pod: images, resources (resize), deadline, labels, our annotations."""
+    patches: list[HostPatch] = []
+    change = metadata_patch(wanted, host)
+    if not is_current(wanted, host):
+        sizes, images = _containers(wanted, host)
+        if sizes:
+            patches.append(("strategic", "resize", {"spec": sizes}))
+        deadline = wanted["spec"].get("activeDeadlineSeconds")
+        if deadline is not None and deadline != objects.spec(host).get("activeDeadlineSeconds"):
+            images["activeDeadlineSeconds"] = deadline
+        if images:
+            change["spec"] = images
+    # The digest goes last: what failed before it is tried again.
+    return [*patches, ("strategic", "", change)] if change else patches
+
+
+def _containers(wanted: Object, host: Object) -> tuple[Object, Object]:
+    """Return the resources and the images that differ, as strategic patches by container name."""
+    sizes: Object = {}
+    images: Object = {}
+    for field in ("containers", "initContainers"):
+        have = {item["name"]: item for item in objects.spec(host).get(field) or ()}
+        for item in wanted["spec"].get(field) or ():
+            there = have.get(item["name"])
+            if there is None:
+                continue
+            if item.get("image") != there.get("image"):
+                images.setdefault(field, []).append({"name": item["name"], "image": item.get("image")})
+            if not covers(there.get("resources") or {}, item.get("resources") or {}):
+                sizes.setdefault(field, []).append({"name": item["name"], "resources": item["resources"]})
+    return sizes, images
+
+
+def changeable(body: Object) -> Any:
+    """Return the part of a host body that can change later; the rest (Service variables, say) is of its creation."""
+    spec = body["spec"]
+    containers = [
+        [item.get("name"), item.get("image"), item.get("resources")]
+        for field in ("containers", "initContainers")
+        for item in spec.get(field) or ()
+    ]
+    metadata = body["metadata"]
+    annotations = {key: value for key, value in metadata["annotations"].items() if key != objects.APPLIED}
+    return [metadata["labels"], annotations, containers, spec.get("activeDeadlineSeconds")]
+
+
+def refused_status(virtual: Object, message: str) -> Object | None:
+    """Show why a Pod stays Pending where people look: in its PodScheduled condition."""
+    wanted = {"type": "PodScheduled", "status": "False", "reason": "SyncRefused", "message": message}
+    if covers(objects.find_condition(virtual, "PodScheduled"), wanted):
+        return None
+    others = [item for item in objects.status(virtual).get("conditions") or () if item.get("type") != "PodScheduled"]
+    return {"conditions": [*others, wanted]}
+
+
+POD = Mapping(
+    resource=PODS,
+    to_host=(
+        *CONTAINERS,
+        *PLACEMENT,
+        Compute("spec.volumes", volumes),
+        Copy(
+            "spec.{restartPolicy,terminationGracePeriodSeconds,activeDeadlineSeconds,shareProcessNamespace,hostUsers}"
+        ),
+        Copy("spec.resources.{limits,requests}"),
+        Copy("spec.os.name"),
+        Copy("spec.hostAliases[*].{ip,hostnames}"),
+        Ref("spec.imagePullSecrets[*].name"),
+        Compute("spec.serviceAccountName", service_account),
+        Fixed("spec.automountServiceAccountToken", False),
+        Fixed("spec.enableServiceLinks", False),
+        Compute("spec.hostname", hostname),
+        Compute("spec.dnsPolicy", dns_policy),
+        Compute("spec.dnsConfig", dns_config),
+        Ignore("spec.{serviceAccount,subdomain,priorityClassName,priority,preemptionPolicy,schedulingGates}"),
+        Guard("spec.{hostNetwork,hostPID,hostIPC}", baseline.unset, baseline.HOST_FIELD),
+        Guard("spec.schedulerName", is_default_scheduler, _SCHEDULER),
+        Guard("spec.{runtimeClassName,overhead}", baseline.unset, _RUNTIME),
+        Guard("spec.{resourceClaims}", baseline.unset, _CLAIMS),
+        Guard("spec.{ephemeralContainers,readinessGates}", baseline.unset, _LATER),
+        Guard("spec.setHostnameAsFQDN", baseline.unset, _FQDN),
+        Copy(_SECURITY + ".{runAsUser,runAsGroup,runAsNonRoot,supplementalGroups,supplementalGroupsPolicy}"),
+        Copy(_SECURITY + ".{fsGroup,fsGroupChangePolicy,seLinuxChangePolicy}"),
+        Guard(_SECURITY + ".sysctls[*].name", baseline.is_sysctl, baseline.RULE),
+        Copy(_SECURITY + ".sysctls[*].value"),
+        Guard(_SECURITY + ".seLinuxOptions.type", baseline.is_selinux_type, baseline.RULE),
+        Guard(_SECURITY + ".seLinuxOptions.{user,role}", baseline.unset, baseline.RULE),
+        Copy(_SECURITY + ".seLinuxOptions.level"),
+        Guard(_SECURITY + ".{seccompProfile,appArmorProfile}.type", baseline.is_profile, baseline.RULE),
+        Copy(_SECURITY + ".{seccompProfile,appArmorProfile}.localhostProfile"),
+        Guard(_SECURITY + ".windowsOptions", baseline.unset, baseline.RULE),
+    ),
+    to_virtual=STATUS,
+    annotations=downward_annotations,
+    lifecycle=lifecycle,
+    update=update,
+    digested=changeable,
+    refused_status=refused_status,
+    back=back,
+)

@@ -1,0 +1,79 @@
+"""A Pod's course of life on two clusters: gated, created, bound, terminating, gone.
+
+The virtual cluster has no kubelet, so this is what ends its Pods: a virtual Pod is removed once its host Pod is
+gone, and a host Pod that goes by itself (eviction, drain, node loss) takes the virtual one with it, so that the
+tenant's controllers make a new one.
+Source: kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle (termination).
+"""
+
+from __future__ import annotations
+
+from loft.core.action import Delete
+from loft.core.resource import PODS
+from loft.hypervisor.core import objects
+from loft.hypervisor.core.mapping import Pair
+from loft.hypervisor.core.objects import Object
+from loft.hypervisor.core.side import Step, on_host, on_virtual
+from loft.hypervisor.kinds.pod_network import asks_virtual_dns
+from loft.hypervisor.kinds.pod_status import back
+
+SOON_S = 0
+"""Remove the object now: nothing runs for it any more."""
+
+
+def is_finished(pod: Object) -> bool:
+    """Whether all containers have ended for good."""
+    return objects.status(pod).get("phase") in ("Succeeded", "Failed")
+
+
+def was_bound(pod: Object) -> bool:
+    """Whether we bound this Pod; a node name alone could be the tenant's wish."""
+    scheduled = objects.find_condition(pod, "PodScheduled").get("status") == "True"
+    return bool(objects.spec(pod).get("nodeName")) and scheduled
+
+
+def lifecycle(pair: Pair) -> list[Step] | None:
+    """Return the steps of a Pod that is beginning or ending, None while it simply runs."""
+    virtual, host = pair.virtual, pair.host
+    if objects.is_deleting(virtual):
+        return _end(virtual) if host is None else _terminate(pair, host)
+    if host is None:
+        return _begin(pair)
+    if objects.is_deleting(host):
+        grace_s = objects.metadata(host).get("deletionGracePeriodSeconds")
+        return [*(back(pair) or []), on_virtual(_delete(virtual, grace_s))]
+    return None
+
+
+def _begin(pair: Pair) -> list[Step] | None:
+    virtual = pair.virtual
+    if is_finished(virtual):
+        return []
+    if was_bound(virtual):
+        return [on_virtual(_delete(virtual, SOON_S))]
+    if objects.spec(virtual).get("schedulingGates"):
+        return []
+    if asks_virtual_dns(virtual) and not pair.context.dns_ip:
+        return []
+    return None
+
+
+def _terminate(pair: Pair, host: Object) -> list[Step]:
+    wanted_s = objects.metadata(pair.virtual).get("deletionGracePeriodSeconds")
+    running_s = objects.metadata(host).get("deletionGracePeriodSeconds")
+    steps = back(pair) or []
+    if not objects.is_deleting(host) or (wanted_s is not None and running_s is not None and wanted_s < running_s):
+        namespace, name, uid = objects.namespace(host), objects.name(host), objects.uid(host)
+        steps.append(on_host(Delete(PODS, namespace, name, uid=uid, grace_s=wanted_s)))
+    return steps
+
+
+def _end(virtual: Object) -> list[Step]:
+    """Remove the virtual Pod; one that finalizers hold was told so already."""
+    if objects.metadata(virtual).get("deletionGracePeriodSeconds") == 0:
+        return []
+    return [on_virtual(_delete(virtual, SOON_S))]
+
+
+def _delete(virtual: Object, grace_s: int | None) -> Delete:
+    return Delete(PODS, objects.namespace(virtual), objects.name(virtual), uid=objects.uid(virtual), grace_s=grace_s)

@@ -1,0 +1,55 @@
+"""Names around a Pod: its own host name and the name server it asks, both as the virtual cluster has them.
+
+Source: kubernetes.io/docs/concepts/services-networking/dns-pod-service.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from loft.hypervisor.core import objects
+from loft.hypervisor.core.mapping import ABSENT, At
+from loft.hypervisor.core.objects import Object
+
+HOSTNAME_MAX = 63
+_FROM_HOST = "Default"
+
+
+def asks_virtual_dns(pod: Object) -> bool:
+    """Whether a Pod resolves names by the virtual cluster's DNS; without hostNetwork both policies mean that."""
+    return (objects.spec(pod).get("dnsPolicy") or "ClusterFirst") in ("ClusterFirst", "ClusterFirstWithHostNet")
+
+
+def dns_policy(value: Any, at: At) -> str:
+    """Return None for all but Default: the host's own DNS knows nothing of the virtual cluster."""
+    return _FROM_HOST if value == _FROM_HOST else "None"
+
+
+def dns_config(value: Any, at: At) -> Any:
+    """Return the resolver configuration: the virtual cluster's plus the tenant's additions, merged as by a kubelet."""
+    own = {} if value is ABSENT else value
+    servers, searches = list(own.get("nameservers") or ()), list(own.get("searches") or ())
+    options = {item["name"]: item.get("value") for item in own.get("options") or ()}
+    if asks_virtual_dns(at.scope.source):
+        context = at.scope.context
+        domain = context.settings.cluster_domain
+        servers = [context.dns_ip, *servers]
+        searches = [f"{at.scope.namespace}.svc.{domain}", f"svc.{domain}", domain, *searches]
+        options = {"ndots": "5"} | options
+    result: Object = {}
+    if servers:
+        result["nameservers"] = list(dict.fromkeys(servers))
+    if searches:
+        result["searches"] = list(dict.fromkeys(searches))
+    if options:
+        result["options"] = [
+            {"name": name} if text is None else {"name": name, "value": text} for name, text in options.items()
+        ]
+    return result or ABSENT
+
+
+def hostname(value: Any, at: At) -> str:
+    """Return the host name a container sees: the virtual Pod's, not the host Pod's."""
+    if value is not ABSENT:
+        return str(value)
+    return objects.name(at.scope.source).replace(".", "-")[:HOSTNAME_MAX].rstrip("-")

@@ -1,0 +1,86 @@
+"""Where a Pod may run: node selection crosses, Pod selection is fenced into the tenant's own Pods.
+
+Taints keep infrastructure nodes apart, therefore tolerations are the field with power; selectors are not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from loft.hypervisor.core import objects
+from loft.hypervisor.core.mapping import ABSENT, At, Compute, Copy, Ignore, LabelSelector, Refused, Rule
+from loft.hypervisor.core.objects import Object
+from loft.hypervisor.core.translate import UNLISTED, label_selector, refuse
+
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+_PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+_NODE = "spec.affinity.nodeAffinity"
+_POD = "spec.affinity.{podAffinity,podAntiAffinity}"
+_SPREAD = "spec.topologySpreadConstraints[*]"
+
+_MERGED = frozenset({"matchLabelKeys", "mismatchLabelKeys"})
+"""The virtual API server has merged these into the labelSelector already (KEP-3633)."""
+
+
+def affinity_term(value: Any, at: At) -> Any:
+    """Return a Pod affinity term over the same virtual namespaces, all of which are in one host namespace."""
+    if value is ABSENT:
+        return ABSENT
+    result: Object = {"topologyKey": value.get("topologyKey")}
+    for step in value:
+        if step not in ("topologyKey", "labelSelector", "namespaces", "namespaceSelector") and step not in _MERGED:
+            refuse(at.scope, f"{at.path}.{step}", UNLISTED)
+    if value.get("labelSelector") is None:
+        return result
+    selector = label_selector(value["labelSelector"], at.scope, f"{at.path}.labelSelector")
+    namespaces = value.get("namespaces") or []
+    everywhere = value.get("namespaceSelector")
+    if everywhere:
+        refuse(at.scope, f"{at.path}.namespaceSelector", "name the namespaces instead, or select all by {}")
+    if namespaces or everywhere is not None:
+        labels = {k: v for k, v in selector["matchLabels"].items() if k != objects.NAMESPACE}
+        selector = selector | {"matchLabels": labels}
+    if namespaces and everywhere is None:
+        fence = {"key": objects.NAMESPACE, "operator": "In", "values": namespaces}
+        selector["matchExpressions"] = [*selector.get("matchExpressions", ()), fence]
+    return result | {"labelSelector": selector}
+
+
+def tolerations(value: Any, at: At) -> Any:
+    """Return the tolerations that the host allows; others stay inside, where they do no harm."""
+    if value is ABSENT:
+        return ABSENT
+    allowed = at.scope.context.settings.tolerations
+    fields = ("key", "operator", "value", "effect", "tolerationSeconds")
+    kept = [
+        {field: item[field] for field in fields if item.get(field) is not None}
+        for item in value
+        if any(
+            item.get("key") == key or (key.endswith("/") and str(item.get("key") or "").startswith(key))
+            for key in allowed
+        )
+    ]
+    return kept or ABSENT
+
+
+def node_name(value: Any, at: At) -> Any:
+    """Refuse a node picked by the tenant; after binding the name is ours and needs no crossing."""
+    if value is ABSENT or objects.find_condition(at.scope.source, "PodScheduled").get("status") == "True":
+        return ABSENT
+    raise Refused("", "the host cluster schedules; use nodeSelector or nodeAffinity instead")
+
+
+PLACEMENT: tuple[Rule, ...] = (
+    Compute("spec.nodeName", node_name),
+    Copy("spec.nodeSelector"),
+    Copy(f"{_NODE}.{_REQUIRED}.nodeSelectorTerms[*].{{matchExpressions,matchFields}}[*].{{key,operator,values}}"),
+    Copy(f"{_NODE}.{_PREFERRED}[*].weight"),
+    Copy(f"{_NODE}.{_PREFERRED}[*].preference.{{matchExpressions,matchFields}}[*].{{key,operator,values}}"),
+    Compute(f"{_POD}.{_REQUIRED}[*]", affinity_term),
+    Copy(f"{_POD}.{_PREFERRED}[*].weight"),
+    Compute(f"{_POD}.{_PREFERRED}[*].podAffinityTerm", affinity_term),
+    Compute("spec.tolerations", tolerations),
+    Copy(_SPREAD + ".{maxSkew,topologyKey,whenUnsatisfiable,minDomains,nodeAffinityPolicy,nodeTaintsPolicy}"),
+    LabelSelector(_SPREAD + ".labelSelector"),
+    Ignore(_SPREAD + ".matchLabelKeys"),
+)

@@ -1,0 +1,54 @@
+"""What one hypervisor is told about its virtual cluster and about the host; everything else it observes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+DNS_SERVICE = "kube-system/kube-dns"
+KINDS = frozenset(
+    {"Pod", "Service", "EndpointSlice", "ConfigMap", "Secret", "Node", "Event", "PersistentVolumeClaim"},
+)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Facts about one virtual cluster."""
+
+    name: str
+    """Name of the virtual cluster (the Helm release), unique in its host namespace."""
+    host_namespace: str
+    """The one namespace of the host cluster in which all its host objects are."""
+    service_cidr: str = ""
+    """The Service CIDR that host and virtual cluster share, for checks only."""
+    api_service_ip: str = ""
+    """ClusterIP of the host Service in front of the virtual API server: `KUBERNETES_SERVICE_HOST` in every pod."""
+    api_service_port: int = 443
+    dns_ip: str = ""
+    """Name server of pods; when empty, the ClusterIP of the virtual Service `dns_service` is used."""
+    dns_service: str = DNS_SERVICE
+    cluster_domain: str = "cluster.local"
+    workload_service_account: str = ""
+    """Host ServiceAccount without rights under which all host pods run; `vc-NAME-workload` when empty."""
+    owner: dict[str, Any] | None = None
+    """An ownerReference (apiVersion, kind, name, uid) set on every host object, so that nothing outlives its owner."""
+    kinds: frozenset[str] = KINDS
+    """Kinds that are synced; a kind that is switched off is neither watched nor written."""
+    host_nodes: bool = False
+    """Whether host Nodes may be read; without it virtual Nodes show conservative figures."""
+    node_idle_s: float = 60.0
+    """A virtual Node without pods is deleted after so many seconds."""
+    kubelet_port: int = 10250
+    kubernetes_version: str = "v1.36.3"
+    """Shown as kubelet version of virtual Nodes when the host's cannot be read."""
+    reservation_s: float = 120.0
+    """A reserved host Service that no virtual Service has claimed for so long is released."""
+    storage_classes: tuple[str, ...] = ("*",)
+    """Host StorageClasses that tenants may name; `*` allows every one."""
+    tolerations: tuple[str, ...] = ("node.kubernetes.io/",)
+    """Taint keys (or prefixes ending in `/`) that tenants may tolerate; other tolerations stay inside."""
+
+    @property
+    def service_account(self) -> str:
+        """The host ServiceAccount of all host pods."""
+        return self.workload_service_account or f"vc-{self.name}-workload"

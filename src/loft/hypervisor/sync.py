@@ -1,0 +1,225 @@
+"""The sync engine of one virtual cluster: caches of both sides, one queue for each kind, plans, writes.
+
+Nothing is polled: a change on either side puts the key of the virtual object into its kind's queue, and the plan
+for that key says what is left to do. All deciding code is in core/ and kinds/; this room only looks and writes.
+
+Guarantees: no write before every cache is filled; one reconcile at a time for each object; an error on one object
+never stops another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from loft.core.action import Create
+from loft.hypervisor.core import objects
+from loft.hypervisor.core.objects import Object
+from loft.hypervisor.core.side import Step
+from loft.hypervisor.kinds.event import involved_uid
+from loft.hypervisor.kinds.persistentvolumeclaim import claim_key, plan_volume
+from loft.hypervisor.kinds.pod_status import BINDINGS
+from loft.hypervisor.kinds.pod_volumes import references
+from loft.hypervisor.settings import Settings
+from loft.hypervisor.sync_events import Events
+from loft.hypervisor.sync_nodes import Nodes
+from loft.hypervisor.sync_objects import Objects
+from loft.hypervisor.sync_tokens import Tokens
+from loft.hypervisor.sync_world import World
+from loft.hypervisor.sync_writes import Writer
+from loft.kube.client import Client
+from loft.kube.controller import Controller
+
+WORKERS = 8
+ECHO_S = 0.05
+"""How long the echo of a write takes to come back through a watch, at least; `settled` waits for it."""
+
+Changed = Callable[[str, Object | None, Object | None], None]
+
+
+class Syncer:
+    """Keeps one virtual cluster and its host namespace in step."""
+
+    def __init__(self, host: Client, virtual: Client, settings: Settings) -> None:
+        self.settings = settings
+        self.world = World(host, virtual, settings)
+        self._writer = Writer(host, virtual, self.world.names)
+        self._objects = Objects((host, virtual), self.world, self._writer)
+        self._tokens = Tokens(virtual, self.world, self._writer)
+        self._nodes = Nodes(self.world, self._writer)
+        self._events = Events(self.world, self._writer)
+        self._objects.prepare["Pod"] = self._prepare_pod
+        self.controllers = {kind: self._controller(kind) for kind in self.world.virtual}
+        if "Service" in self.world.virtual:
+            self.controllers["Reservation"] = Controller("reservations", self._objects.release)
+        if "Node" in settings.kinds:
+            self.controllers["Node"] = Controller("nodes", self._nodes.reconcile)
+        if "PersistentVolumeClaim" in settings.kinds:
+            self.controllers["PersistentVolume"] = Controller("volumes", self._reconcile_volume)
+        if "Event" in settings.kinds:
+            self.controllers["Event"] = Controller("events", self._events.reconcile)
+        self._started = asyncio.Event()
+        self._reconciled = 0
+
+    def _controller(self, kind: str) -> Controller:
+        async def reconcile(key: str) -> float | None:
+            self._reconciled += 1
+            return await (self._reconcile_pod(key) if kind == "Pod" else self._objects.reconcile(kind, key))
+
+        return Controller(kind.lower(), reconcile, workers=WORKERS)
+
+    async def run(self) -> None:
+        """Sync until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for informer in self.world.informers():
+                group.create_task(informer.run())
+            for informer in self.world.informers():
+                await informer.synced()
+            self._subscribe()
+            for controller in self.controllers.values():
+                group.create_task(controller.run())
+            self._started.set()
+
+    async def settled(self) -> None:
+        """Wait until nothing is left to do that is known now; objects refused or waited for do not count."""
+        await self._started.wait()
+        calm = 0
+        while calm < 2:
+            before = self._reconciled
+            for controller in self.controllers.values():
+                await controller.idle()
+            await asyncio.sleep(ECHO_S)
+            calm = calm + 1 if before == self._reconciled else 0
+
+    # What a change puts into which queue
+
+    def _subscribe(self) -> None:
+        for kind, informer in self.world.virtual.items():
+            informer.subscribe(self._virtual_changed(kind))
+        for kind, informer in self.world.host.items():
+            informer.subscribe(self._host_changed(kind))
+        if "Node" in self.controllers:
+            self.world.nodes.subscribe(self._key_changed("Node"))
+            if self.world.host_nodes:
+                self.world.host_nodes.subscribe(self._host_node_changed)
+        if "PersistentVolume" in self.controllers:
+            self.world.volumes.subscribe(self._volume_changed)
+        if "Event" in self.controllers:
+            self.world.events.subscribe(self._event_changed)
+
+    def _enqueue(self, kind: str, key: str) -> None:
+        if key and kind in self.controllers:
+            self.controllers[kind].enqueue(key)
+
+    def _key_changed(self, kind: str) -> Changed:
+        def changed(key: str, old: Object | None, new: Object | None) -> None:
+            self._enqueue(kind, key)
+
+        return changed
+
+    def _virtual_changed(self, kind: str) -> Changed:
+        def changed(key: str, old: Object | None, new: Object | None) -> None:
+            self._enqueue(kind, key)
+            if kind == "Pod":
+                self._pod_changed(key, old, new)
+            elif kind == "Service":
+                self._service_changed(key, new)
+            elif kind == "PersistentVolumeClaim" and new is None:
+                for volume in self.world.volumes.by_index("claim", key):
+                    self._enqueue("PersistentVolume", objects.name(volume))
+            if new is None and old is not None:
+                self._writer.forget(objects.uid(old))
+
+        return changed
+
+    def _pod_changed(self, key: str, old: Object | None, new: Object | None) -> None:
+        self._node_changed(old, new)
+        if new is None and old is not None:
+            for kind, name in references(old):
+                self._enqueue(kind, f"{objects.namespace(old)}/{name}")
+
+    def _service_changed(self, key: str, new: Object | None) -> None:
+        if "EndpointSlice" in self.world.virtual:
+            for item in self.world.virtual["EndpointSlice"].by_index("service", key):
+                self._enqueue("EndpointSlice", objects.key(item))
+        if key == self.settings.dns_service and new is not None and "Pod" in self.world.virtual:
+            for pod in self.world.virtual["Pod"].list():
+                self._enqueue("Pod", objects.key(pod))
+
+    def _host_changed(self, kind: str) -> Changed:
+        def changed(key: str, old: Object | None, new: Object | None) -> None:
+            host = new or old or {}
+            virtual_key = objects.virtual_key(host)
+            self._enqueue(objects.annotations(host).get(objects.OBJECT_KIND, kind), virtual_key)
+            if kind == "Pod":
+                self._node_changed(old, new)
+            elif kind == "Service":
+                self._host_service_changed(key, virtual_key, host)
+
+        return changed
+
+    def _host_service_changed(self, key: str, virtual_key: str, host: Object) -> None:
+        if objects.RESERVATION in objects.annotations(host):
+            self._enqueue("Reservation", key)
+            for service in self.world.virtual["Service"].by_index("ip", objects.spec(host).get("clusterIP") or ""):
+                self._enqueue("Service", objects.key(service))
+        elif "EndpointSlice" in self.world.virtual:
+            for item in self.world.virtual["EndpointSlice"].by_index("service", virtual_key):
+                self._enqueue("EndpointSlice", objects.key(item))
+
+    def _node_changed(self, old: Object | None, new: Object | None) -> None:
+        """Look at a Node when a Pod came to it, left it, or told its address."""
+        before, after = _place(old), _place(new)
+        if before != after:
+            for name, _ in {before, after}:
+                self._enqueue("Node", name)
+
+    def _host_node_changed(self, key: str, old: Object | None, new: Object | None) -> None:
+        if self.world.nodes.get(key) is not None:
+            self._enqueue("Node", key)
+
+    def _volume_changed(self, key: str, old: Object | None, new: Object | None) -> None:
+        self._enqueue("PersistentVolume", key)
+        self._enqueue("PersistentVolumeClaim", claim_key(new or old or {}))
+
+    def _event_changed(self, key: str, old: Object | None, new: Object | None) -> None:
+        if new is not None and involved_uid(new):
+            self._enqueue("Event", key)
+
+    # Kinds with more than one object to look after
+
+    async def _reconcile_pod(self, key: str) -> float | None:
+        again_s = await self._objects.reconcile("Pod", key)
+        paired = self.world.pair("Pod", key)
+        await self._tokens.remove(key)
+        if paired.virtual is None or paired.host is None:
+            return again_s
+        due_s = await self._tokens.renew(paired.virtual)
+        return min((wait_s for wait_s in (again_s, due_s) if wait_s is not None), default=None)
+
+    async def _prepare_pod(self, pod: Object, steps: list[Step]) -> None:
+        """Put in place what a Pod needs: configuration and tokens before it is made, its Node before it is bound."""
+        for step in steps:
+            action = step.action
+            if isinstance(action, Create) and action.resource == BINDINGS and "Node" in self.controllers:
+                await self._nodes.ensure(action.body["target"]["name"])
+            elif isinstance(action, Create) and step.side == "host":
+                namespace = objects.namespace(pod)
+                used = [(kind, name) for kind, name in references(pod) if kind in self.world.virtual]
+                await asyncio.gather(
+                    self._tokens.ensure(pod),
+                    *[self._objects.reconcile(kind, f"{namespace}/{name}") for kind, name in used],
+                )
+
+    async def _reconcile_volume(self, name: str) -> None:
+        volume = self.world.volumes.get(name)
+        if volume is not None:
+            claim = self.world.virtual["PersistentVolumeClaim"].get(claim_key(volume))
+            await self._writer.execute(plan_volume(volume, claim))
+
+
+def _place(pod: Object | None) -> tuple[str, str]:
+    """Return (node, address) of a Pod as far as it has them."""
+    if pod is None:
+        return ("", "")
+    return (objects.spec(pod).get("nodeName") or "", objects.status(pod).get("hostIP") or "")

@@ -1,0 +1,180 @@
+"""What the sync engine sees: caches of both API servers, and how a virtual object and its host objects are paired.
+
+Read side only. Host caches hold just the objects that carry this virtual cluster's label, so a stranger is never
+even seen. Contents of ConfigMaps and Secrets are dropped from the virtual caches: most of them are never used by a
+Pod, and those that are get read when they are synced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import msgspec
+
+from loft.core.resource import EVENTS, NODES, PVS, Resource
+from loft.hypervisor.core import objects
+from loft.hypervisor.core.context import Context
+from loft.hypervisor.core.names import Names
+from loft.hypervisor.core.objects import Object
+from loft.hypervisor.core.pairing import Paired, pair
+from loft.hypervisor.kinds import REGISTRY, event, node
+from loft.hypervisor.kinds.endpointslice import service_key
+from loft.hypervisor.kinds.persistentvolumeclaim import claim_key
+from loft.hypervisor.kinds.pod_volumes import references
+from loft.hypervisor.settings import Settings
+from loft.kube.client import Client
+from loft.kube.informer import Informer, drop_managed_fields
+
+CONTENT = frozenset({"ConfigMap", "Secret"})
+"""Kinds whose contents are not cached on the virtual side."""
+
+Index = Callable[[Object], list[str]]
+
+
+def without_content(obj: Object) -> Object:
+    """Keep the keys of a ConfigMap or Secret but not the values."""
+    for field in ("data", "binaryData"):
+        if obj.get(field):
+            obj[field] = dict.fromkeys(obj[field], "")
+    return drop_managed_fields(obj)
+
+
+def _some(value: str | None) -> list[str]:
+    return [value] if value else []
+
+
+def _node_of(pod: Object) -> list[str]:
+    return _some(objects.spec(pod).get("nodeName"))
+
+
+def _references(pod: Object) -> list[str]:
+    return [f"{kind}/{objects.namespace(pod)}/{name}" for kind, name in references(pod)]
+
+
+_VIRTUAL_INDEXES: dict[str, dict[str, Index]] = {
+    "Pod": {"refs": _references, "node": _node_of, "namespace": lambda pod: [objects.namespace(pod)]},
+    "Service": {
+        "namespace": lambda service: [objects.namespace(service)],
+        "ip": lambda service: _some(objects.spec(service).get("clusterIP")),
+    },
+    "EndpointSlice": {"service": lambda item: _some(service_key(item))},
+}
+_HOST_INDEXES: dict[str, Index] = {
+    "key": lambda host: _some(f"{objects.annotations(host).get(objects.OBJECT_KIND, '')}:{objects.virtual_key(host)}"),
+    "uid": lambda host: [objects.uid(host)],
+}
+_HOST_KIND_INDEXES: dict[str, dict[str, Index]] = {
+    "Pod": {"node": _node_of},
+    "Service": {
+        "reserved": lambda host: (
+            _some(objects.spec(host).get("clusterIP")) if objects.RESERVATION in objects.annotations(host) else []
+        )
+    },
+}
+
+
+class World:
+    """The caches of one virtual cluster's sync."""
+
+    def __init__(self, host: Client, virtual: Client, settings: Settings) -> None:
+        self.settings = settings
+        self.names = Names(settings.name, settings.host_namespace)
+        kinds = [kind for kind in REGISTRY if kind in settings.kinds]
+        self.virtual = {kind: self._virtual(virtual, REGISTRY[kind].resource) for kind in kinds}
+        self.host = {kind: self._host(host, REGISTRY[kind].resource) for kind in kinds}
+        self.nodes = Informer(virtual, NODES)
+        self.volumes = Informer(virtual, PVS, indexers={"claim": lambda volume: _some(claim_key(volume))})
+        self.host_nodes = Informer(host, NODES, transform=node.relevant) if settings.host_nodes else None
+        self.events = Informer(host, EVENTS, settings.host_namespace, transform=event.relevant)
+
+    def _virtual(self, client: Client, resource: Resource) -> Informer:
+        transform = without_content if resource.kind in CONTENT else drop_managed_fields
+        return Informer(client, resource, indexers=_VIRTUAL_INDEXES.get(resource.kind), transform=transform)
+
+    def _host(self, client: Client, resource: Resource) -> Informer:
+        indexes = _HOST_INDEXES | _HOST_KIND_INDEXES.get(resource.kind, {})
+        selector = f"{objects.MANAGED_BY}={self.settings.name}"
+        return Informer(client, resource, self.settings.host_namespace, label_selector=selector, indexers=indexes)
+
+    def informers(self) -> list[Informer]:
+        """Return all caches that must be filled before anything is decided."""
+        found = [*self.virtual.values(), *self.host.values()]
+        if "Node" in self.settings.kinds:
+            found += [self.nodes, *([self.host_nodes] if self.host_nodes else [])]
+        if "PersistentVolumeClaim" in self.settings.kinds:
+            found.append(self.volumes)
+        if "Event" in self.settings.kinds:
+            found.append(self.events)
+        return found
+
+    def pair(self, kind: str, key: str) -> Paired:
+        """Return the virtual object of a key and what the host has for it."""
+        virtual = self.virtual[kind].get(key)
+        made = self.host[kind].by_index("key", f"{kind}:{key}")
+        reserved: list[Object] = []
+        if kind == "Service" and virtual is not None:
+            reserved = self.host[kind].by_index("reserved", objects.spec(virtual).get("clusterIP") or "")
+        return pair(REGISTRY[kind], virtual, made, reserved, self.names)
+
+    def context(self, kind: str, virtual: Object, reported: frozenset[str]) -> Context:
+        """Return the facts that a plan for a virtual object needs."""
+        base = Context(settings=self.settings, now=datetime.now(UTC), reported=reported)
+        key = objects.key(virtual)
+        if kind in CONTENT:
+            return msgspec.structs.replace(base, used=self.is_used(kind, key))
+        if kind == "EndpointSlice":
+            return self._slice_context(virtual, base)
+        if kind == "PersistentVolumeClaim":
+            return msgspec.structs.replace(base, volume=self._volume(virtual))
+        if kind == "Pod":
+            return self._pod_context(virtual, base)
+        return base
+
+    def is_used(self, kind: str, key: str) -> bool:
+        """Whether a virtual Pod names this ConfigMap, Secret or claim."""
+        return "Pod" in self.virtual and bool(self.virtual["Pod"].by_index("refs", f"{kind}/{key}"))
+
+    def _slice_context(self, virtual: Object, base: Context) -> Context:
+        if "Service" not in self.virtual:
+            return base
+        paired = self.pair("Service", service_key(virtual))
+        host = paired.host
+        ready = host is not None and paired.virtual and objects.owner_uid(host) == objects.uid(paired.virtual)
+        name = objects.name(host) if host and ready else ""
+        return msgspec.structs.replace(base, service=paired.virtual, host_service=name)
+
+    def _volume(self, claim: Object) -> Object | None:
+        volumes = self.volumes.by_index("claim", objects.key(claim))
+        own = [item for item in volumes if objects.spec(item)["claimRef"].get("uid") == objects.uid(claim)]
+        return own[0] if own else None
+
+    def _pod_context(self, pod: Object, base: Context) -> Context:
+        namespace = objects.namespace(pod)
+        services = self.virtual["Service"].by_index("namespace", namespace) if "Service" in self.virtual else []
+        keys = {}
+        for kind, name in references(pod):
+            if kind in CONTENT and kind in self.virtual:
+                found = self.virtual[kind].get(f"{namespace}/{name}") or {}
+                keys[f"{kind}/{name}"] = (*(found.get("data") or ()), *(found.get("binaryData") or ()))
+        return msgspec.structs.replace(base, services=tuple(services), env_from=keys, dns_ip=self.dns_ip())
+
+    def dns_ip(self) -> str:
+        """Return the address of the virtual cluster's name server, "" while it has none."""
+        if self.settings.dns_ip or "Service" not in self.virtual:
+            return self.settings.dns_ip
+        service = self.virtual["Service"].get(self.settings.dns_service)
+        address = objects.spec(service).get("clusterIP") if service else ""
+        return "" if address in (None, "None") else str(address)
+
+    def find_host(self, uid: str) -> tuple[str, Object] | None:
+        """Return (kind, host object) of a host uid, None when it is not one of ours."""
+        for kind, informer in self.host.items():
+            for host in informer.by_index("uid", uid):
+                return kind, host
+        return None
+
+    def find_virtual(self, kind: str, host: Object) -> Object | None:
+        """Return the virtual object that a host object was made for, None when that is gone or another by now."""
+        virtual = self.virtual[kind].get(objects.virtual_key(host))
+        return virtual if virtual is not None and objects.uid(virtual) == objects.owner_uid(host) else None
