@@ -1,0 +1,3 @@
+module loft.sh/pause
+
+go 1.26.0
