@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from loft.embedded import addons, certificates, cleanup, configuration, network
+from loft.embedded import addons, certificates, cleanup, configuration, images, network
 from loft.embedded.components import processes
 from loft.embedded.layout import Layout
 from loft.embedded.registry import layout_of
@@ -85,6 +85,9 @@ class Daemon:
         async with Client(
             load_kubeconfig(str(layout.pki / "super-admin.kubeconfig")), user_agent="loft-embedded"
         ) as client:
+            self._say("starting", "importing images (the first time this takes about 15 s)")
+            # Before any pod of ours is made: a missing image would be looked for in a registry.
+            await asyncio.to_thread(images.import_images, layout, log.info)
             await keep_running("add-ons", lambda: addons.apply_addons(client, layout))
             self._say("running", "")
             async with asyncio.TaskGroup() as group:
