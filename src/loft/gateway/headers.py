@@ -43,7 +43,6 @@ STRIPPED_NAMES = (
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
-    "x-request-id",
 )
 INTERNAL_PREFIX = "x-loft-"
 

@@ -86,7 +86,8 @@ def connection_manager(front: Front) -> Json:
         xff_num_trusted_hops=front.trusted_hops,
         forward_client_cert_details="SANITIZE",
         generate_request_id=True,
-        preserve_external_request_id=False,
+        # The centre's id is kept, so that its line in the audit log and the agent's belong together.
+        preserve_external_request_id=front.from_centre,
         always_set_request_id_in_response=True,
         request_headers_timeout="10s",
         stream_idle_timeout=_STREAM_IDLE_TIMEOUT,
