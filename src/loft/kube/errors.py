@@ -1,20 +1,29 @@
-"""What can go wrong at an API server, by whose fault and what helps: one tree, foreign exceptions never leak.
+"""What an API server answers when it does not do what was asked, as one tree of exceptions.
 
-Source of reasons and codes: Kubernetes API conventions, "HTTP Status codes".
+The class says what the caller may do about it; the text is the API server's own. Pure: shared with the CLI.
+Source: Kubernetes API conventions, "Response Status Kind".
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
+MESSAGE_LENGTH_MAX = 4096
+
 
 class ApiError(Exception):
-    """An API server (or the way to it) refused; `status` is 0 when no answer came."""
+    """A request failed. `status` is the HTTP status, 0 when there was no answer at all."""
 
     def __init__(
-        self, status: int, reason: str, message: str, details: dict[str, Any] | None = None, retry_after_s: float = 0
+        self,
+        status: int,
+        reason: str,
+        message: str,
+        details: dict[str, Any] | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -23,47 +32,53 @@ class ApiError(Exception):
         self.details = details or {}
         self.retry_after_s = retry_after_s
 
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request may succeed later without anybody changing it."""
+        return isinstance(self, Conflict | TooMany | Unavailable) or self.status >= 500
+
     def __str__(self) -> str:
-        return f"{self.status} {self.reason}: {self.message}" if self.status else self.message
+        return f"{self.message} ({self.reason or 'no answer'})"
 
 
 class NotFound(ApiError):
-    """The object or resource does not exist."""
+    """404: no such object, resource or path."""
 
 
 class AlreadyExists(ApiError):
-    """An object of that name exists."""
+    """409 on create: the name is taken."""
 
 
 class Conflict(ApiError):
-    """The object changed meanwhile, a precondition failed, or another manager owns the field: look again."""
+    """409: the object changed, another field manager owns a field, or a precondition (uid) does not hold."""
 
 
 class Gone(ApiError):
-    """The resourceVersion is too old: list again."""
+    """410: the resource version is compacted away, or a continue token expired; list again."""
 
 
 class Forbidden(ApiError):
-    """The caller may not do this."""
+    """403: known, but not allowed."""
 
 
 class Unauthorized(ApiError):
-    """The credential is missing or not valid."""
+    """401: the API server does not know who asks."""
 
 
 class Invalid(ApiError):
-    """The object breaks a rule; trying again does not help."""
+    """422 or 400: the object or the request breaks a rule; trying again changes nothing."""
 
 
 class TooMany(ApiError):
-    """The server asks to come back after `retry_after_s`."""
+    """429: asked to wait; `retry_after_s` says how long where the server did."""
 
 
 class Unavailable(ApiError):
-    """No answer, or one that says the server cannot work now: try again."""
+    """No usable answer: transport errors, time-outs, 502, 503, 504."""
 
 
-_CLASSES: dict[int, type[ApiError]] = {
+_BY_STATUS: dict[int, type[ApiError]] = {
+    400: Invalid,
     401: Unauthorized,
     403: Forbidden,
     404: NotFound,
@@ -71,28 +86,85 @@ _CLASSES: dict[int, type[ApiError]] = {
     410: Gone,
     422: Invalid,
     429: TooMany,
-    500: Unavailable,
     502: Unavailable,
     503: Unavailable,
     504: Unavailable,
 }
+_BY_REASON: dict[str, type[ApiError]] = {
+    "AlreadyExists": AlreadyExists,
+    "Expired": Gone,
+    "Gone": Gone,
+    # The server's own time-out comes as 504 or, from a mutating request, as 500.
+    "Timeout": Unavailable,
+    "ServerTimeout": Unavailable,
+}
+
+
+class _Status(msgspec.Struct):
+    """The fields of a metav1.Status that matter; all of them may be missing in an answer of a proxy."""
+
+    kind: str = ""
+    code: int = 0
+    reason: str = ""
+    message: str = ""
+    details: dict[str, Any] | None = None
 
 
 def error_from(status: int, body: bytes, headers: Mapping[str, str]) -> ApiError:
-    """Return the error for an answer with a status of 400 and above (or of an ERROR watch event)."""
+    """Return the exception for an answer with an HTTP status of 400 or more.
+
+    `headers` are looked up by their usual spelling and in lower case. A body that is not a Status (from a proxy on
+    the way, or an API server not yet ready) becomes the message, cut to a bound.
+    """
     try:
-        answer = json.loads(body)
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        answer = {}
-    reason = str(answer.get("reason") or "")
-    message = str(answer.get("message") or body[:200].decode(errors="replace") or f"HTTP {status}")
-    details = answer.get("details") if isinstance(answer.get("details"), dict) else {}
-    wait = headers.get("Retry-After", "")
-    kind = _CLASSES.get(status, ApiError)
-    if status == 409 and reason == "AlreadyExists":
-        kind = AlreadyExists
-    if reason in ("Expired", "Gone"):
-        kind = Gone
-    return kind(status, reason, message, details, float(wait) if wait.isdigit() else 0.0)
+        answer = msgspec.json.decode(body, type=_Status)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        answer = _Status()
+    if answer.kind != "Status":
+        text = body[:MESSAGE_LENGTH_MAX].decode("utf-8", "replace").strip()
+        answer = _Status(message=text or f"the server answered with HTTP status {status}")
+    retry_after_s = _seconds(headers.get("Retry-After") or headers.get("retry-after"))
+    return _build(status, answer, retry_after_s)
+
+
+def error_from_status(status: Any) -> ApiError:
+    """Return the exception for a Status object inside a stream (a watch event of type ERROR)."""
+    try:
+        answer = msgspec.convert(status, _Status)
+    except msgspec.ValidationError:
+        answer = _Status(message="the watch ended with an error that cannot be read")
+    return _build(answer.code or 500, answer, None)
+
+
+def unreachable(server: str, cause: object) -> Unavailable:
+    """Return the exception for a request that got no answer (`cause` says why, in words)."""
+    return Unavailable(0, "Unreachable", f"cannot reach {server}: {cause}")
+
+
+def _build(status: int, answer: _Status, retry_after_s: float | None) -> ApiError:
+    kind = _BY_REASON.get(answer.reason) or _BY_STATUS.get(status, ApiError)
+    details = answer.details or {}
+    if retry_after_s is None and isinstance(seconds := details.get("retryAfterSeconds"), int) and seconds > 0:
+        retry_after_s = float(seconds)
+    message = answer.message[:MESSAGE_LENGTH_MAX] or f"the server answered with HTTP status {status}"
+    return kind(status, answer.reason or _REASONS.get(status, ""), message, details, retry_after_s)
+
+
+_REASONS = {
+    400: "BadRequest",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    409: "Conflict",
+    410: "Gone",
+    422: "Invalid",
+    429: "TooManyRequests",
+    500: "InternalError",
+    503: "ServiceUnavailable",
+    504: "Timeout",
+}
+
+
+def _seconds(text: str | None) -> float | None:
+    """Read Retry-After; the API server only uses seconds (RFC 9110 §10.2.3 also allows a date, ignored here)."""
+    return float(text) if text and text.isascii() and text.isdigit() and len(text) < 7 else None
