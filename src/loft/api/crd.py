@@ -36,6 +36,8 @@ ROLE_NAME: Schema = {"maxLength": 253, "pattern": r"^[^/%]*$"}
 TEXT: Schema = {"maxLength": 4096}
 LINE: Schema = {"maxLength": 512}
 TIME: Schema = {"format": "date-time"}
+PERSON_NAME_LENGTH_MAX = 200
+"""Leaves room for the prefixes of names made from it (Secrets, RoleBindings)."""
 VALUES_LENGTH_MAX = 256 * 1024
 """etcd takes about 1.5 MiB per object; chart values and manifests together stay well below."""
 
@@ -81,8 +83,10 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     short_names: tuple[str, ...] = ()
     columns: tuple[Column, ...] = ()
     name_length_max: int = 253
-    rules: dict[str, Schema]
+    rules: dict[str, Schema] = {}
     """Path in the schema -> what is added there; `validations` are CEL rules."""
+    selectable: tuple[str, ...] = ()
+    """JSON paths that field selectors may use."""
 
     @property
     def name(self) -> str:
@@ -122,6 +126,7 @@ USERS = Definition(
     kind=User,
     plural="users",
     chart="loft",
+    name_length_max=PERSON_NAME_LENGTH_MAX,
     columns=(
         Column("Username", "string", ".spec.username"),
         Column("Email", "string", ".spec.email"),
@@ -147,6 +152,7 @@ TEAMS = Definition(
     kind=Team,
     plural="teams",
     chart="loft",
+    name_length_max=PERSON_NAME_LENGTH_MAX,
     columns=(Column("Display Name", "string", ".spec.displayName"), AGE),
     rules=_PERSON | _OWNER | _ACCESS | {"spec.users": {"maxItems": 4096}, "spec.users[]": LISTED_NAME},
 )
@@ -154,6 +160,7 @@ ACCESS_KEYS = Definition(
     kind=AccessKey,
     plural="accesskeys",
     chart="loft",
+    selectable=(".spec.user", ".spec.team"),
     columns=(
         Column("User", "string", ".spec.user"),
         Column("Team", "string", ".spec.team", priority=1),
@@ -285,6 +292,8 @@ def custom_resource_definition(definition: Definition) -> dict[str, Any]:
         "schema": {"openAPIV3Schema": crd_schema(definition)},
         "additionalPrinterColumns": [column.printer() for column in definition.columns],
     }
+    if definition.selectable:
+        version["selectableFields"] = [{"jsonPath": path} for path in definition.selectable]
     names: dict[str, Any] = {
         "kind": kind,
         "listKind": f"{kind}List",
