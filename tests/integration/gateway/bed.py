@@ -7,13 +7,19 @@ import contextlib
 import socket
 import ssl
 import threading
+import time
 import uuid
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from loft.gateway.envoy import listeners
+from loft.gateway.envoy.proto import LISTENER
 from loft.gateway.gateway import Gateway
+from loft.gateway.resources import encode
 from loft.gateway.settings import (
     CENTRE_URI,
     ApiServerRoute,
@@ -30,6 +36,7 @@ NOW = datetime.now(UTC)
 KEY = "a" * 64
 OTHER_KEY = "b" * 64
 READ_ONLY_KEY = "c" * 64
+SLOW_S = 3.0
 MASTERS = b"system:masters"
 
 
@@ -76,7 +83,7 @@ class Seen:
 class Upstream:
     """An API server's place: answers 200 with what it got, accepts upgrades and echoes their bytes.
 
-    A path ending in /refuse refuses an upgrade with 403; /wait answers only when the request was cut.
+    A path ending in /refuse refuses an upgrade with 403; one ending in /slow is answered after SLOW_S.
     """
 
     def __init__(self, certificate: Path, authority: Path) -> None:
@@ -107,6 +114,8 @@ class Upstream:
                     await self._upgraded(seen, reader, writer)
                     break
                 self.bodies.append(await self._body(seen, reader))
+                if seen.path.partition("?")[0].endswith("/slow"):
+                    await asyncio.sleep(SLOW_S)
                 code = b"403 Forbidden" if seen.all("upgrade") else b"200 OK"
                 answer = repr(seen.headers).encode()
                 writer.write(b"HTTP/1.1 %s\r\nSet-Cookie: x=y\r\n" % code)
@@ -199,6 +208,29 @@ class Running:
 
         self._loop.run(end())
 
+    def people(self) -> dict[str, Any]:
+        """Return the configuration of the listener for people, to be changed."""
+        built = listeners.people(self.settings)
+        copied: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(built[LISTENER, "people"]))
+        return copied
+
+    def replace_people(self, listener: dict[str, Any]) -> None:
+        """Put a changed listener in force, as a wrong configuration would be."""
+        self.do(lambda gateway: gateway._discovery.change({(LISTENER, "people"): encode(LISTENER, listener)}))
+        assert self.gateway.rejected() == []
+        time.sleep(0.5)  # the workers switch over
+
+
+def manager_of(listener: dict[str, Any]) -> dict[str, Any]:
+    """Return the HTTP connection manager of a listener."""
+    manager: dict[str, Any] = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    return manager
+
+
+def filters_of(listener: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the configuration of each HTTP filter of a listener."""
+    return {entry["name"]: entry["typed_config"] for entry in manager_of(listener)["http_filters"]}
+
 
 class Certificates:
     """One authority and what it issued, as PEM and as files."""
@@ -276,7 +308,8 @@ class Bed:
             client=made.gateway,
             allow_service_accounts=False,
         )
-        gateway.set_virtual_clusters([inner, closed])
+        self.agent_routes = [inner, closed]
+        gateway.set_virtual_clusters(self.agent_routes)
 
     def _centre(self, ports: list[int], agent_port: int) -> Running:
         made = self.certificates
@@ -291,7 +324,7 @@ class Bed:
             worker_threads=1,
         )
         dead = f"127.0.0.1:{free_ports(1)[0]}"
-        routes = [
+        self.centre_routes = [
             ClusterRoute(name="east", endpoint=f"127.0.0.1:{agent_port}", ca=made.ca.cert, client=made.centre),
             ClusterRoute(name="dead", endpoint=dead, ca=made.ca.cert, client=made.centre),
             ClusterRoute(name="new", endpoint=""),
@@ -300,7 +333,7 @@ class Bed:
         def fill(gateway: Gateway) -> None:
             gateway.set_directory(directory())
             gateway.set_serving_certificate(made.server)
-            gateway.set_clusters(routes)
+            gateway.set_clusters(self.centre_routes)
             gateway.set_management(
                 ApiServerRoute(address=f"127.0.0.1:{self.upstream.port}", ca=made.ca.cert, client=made.gateway)
             )
