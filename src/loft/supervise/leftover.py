@@ -81,15 +81,20 @@ async def end(mark: Mark, *, timeout_s: float = 5.0, polite: int = signal.SIGTER
 
 async def end_all(directory: Path) -> list[str]:
     """End every process noted down in `directory` that still runs; return their names."""
-    found: list[tuple[str, Mark]] = []
-    for path in sorted(directory.glob("*.pid")):
-        mark = read(path)
-        if mark is not None and is_alive(mark):
-            found.append((path.stem, mark))
+    found = _living(directory)
     await asyncio.gather(*(end(mark, timeout_s=2.0) for _, mark in found))
+    _forget(directory)
+    return [name for name, _ in found]
+
+
+def _living(directory: Path) -> list[tuple[str, Mark]]:
+    marks = [(path.stem, read(path)) for path in sorted(directory.glob("*.pid"))]
+    return [(name, mark) for name, mark in marks if mark is not None and is_alive(mark)]
+
+
+def _forget(directory: Path) -> None:
     for path in directory.glob("*.pid"):
         path.unlink(missing_ok=True)
-    return [name for name, _ in found]
 
 
 async def _signal_and_wait(mark: Mark, number: int, timeout_s: float) -> bool:

@@ -20,12 +20,12 @@ import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from loft.supervise import leftover, logs
-from loft.supervise.process import Process, dependents, failures_after, restart_delay_s, start_order
+from loft.supervise.process import Probe, Process, dependents, failures_after, restart_delay_s, start_order
 
 log = logging.getLogger(__name__)
 
@@ -86,18 +86,18 @@ class Supervisor:
                 log.warning("%s was left running by an earlier supervisor; ended it", name)
         tasks = [asyncio.create_task(self._keep(child)) for child in self._children.values()]
         tasks.append(asyncio.create_task(self._bound_logs()))
-        waiting: asyncio.Future[Any] = asyncio.gather(*tasks)
-        stop: asyncio.Future[Any] = asyncio.ensure_future(self._stopping.wait())
+        tasks.append(asyncio.create_task(self._wait_for_stop()))
         try:
-            await asyncio.wait([waiting, stop], return_when="FIRST_COMPLETED")
-            stop.cancel()
+            # None but the last ever returns; one that fails is a fault of ours and ends everything.
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await asyncio.shield(asyncio.create_task(self._stop_all(tasks)))
-            waiting.cancel()
-            await asyncio.gather(waiting, return_exceptions=True)
         for task in tasks:
-            if task.done() and not task.cancelled() and (error := task.exception()):
+            if not task.cancelled() and (error := task.exception()):
                 raise error
+
+    async def _wait_for_stop(self) -> None:
+        await self._stopping.wait()
 
     async def ready(self) -> None:
         """Wait until every process is ready at the same time."""
@@ -237,6 +237,11 @@ class Supervisor:
             for process in self._processes:
                 if process.log is not None and await asyncio.to_thread(logs.bound, process.log):
                     log.info("log of %s has been cut", process.name)
+
+
+async def _until(probe: Probe | None) -> None:
+    while probe is not None and not await probe():  # noqa: ASYNC110 - another process: nothing tells us
+        await asyncio.sleep(PROBE_INTERVAL_S)
 
 
 def _describe(code: int) -> str:

@@ -8,189 +8,207 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
-from loft.supervise import leftover, logs, probe
+from loft.supervise import leftover, logs
 from loft.supervise.process import Process
-from loft.supervise.supervisor import Supervisor
-
-SERVE = """
-import socket, sys, signal, time
-path, note = sys.argv[1:]
-def end(*_):
-    open(note, "a").write("stop " + path.rsplit("/", 1)[1] + "\\n"); sys.exit(0)
-signal.signal(signal.SIGTERM, end)
-s = socket.socket(socket.AF_UNIX); s.bind(path); s.listen()
-open(note, "a").write("start " + path.rsplit("/", 1)[1] + "\\n")
-while True: time.sleep(0.05)
-"""
+from loft.supervise.supervisor import Status, Supervisor
 
 
-def server(folder, name, *after):
-    path = folder / name
-    return Process(
-        name=name,
-        argv=(
-            "sh",
-            "-c",
-            f'rm -f "$1"; exec {sys.executable} -c "$0" "$1" "$2"',
-            SERVE,
-            str(path),
-            str(folder / "note"),
-        ),
-        ready=probe.unix(path),
-        after=after,
-        log=folder / f"{name}.log",
-    )
+def _shell(name: str, script: str, **more: object) -> Process:
+    return Process(name=name, argv=["sh", "-c", script], **more)  # type: ignore[arg-type]
 
 
-async def running(supervisor):
-    task = asyncio.create_task(supervisor.run())
-    async with asyncio.timeout(20):
-        await supervisor.ready()
-    return task
+def _file(path: Path):
+    async def ask() -> bool:
+        return path.exists()
+
+    return ask
 
 
-def pid_of(supervisor, name):
-    return next(item.pid for item in supervisor.status() if item.name == name)
+def _pid(supervisor: Supervisor, name: str) -> int:
+    return next(status.pid for status in supervisor.status() if status.name == name)
 
 
-def is_gone(pid):
-    return leftover.mark_of(pid) is None
-
-
-def test_start_and_stop_are_in_order(tmp_path):
-    async def story():
-        supervisor = Supervisor([server(tmp_path, "api", "etcd"), server(tmp_path, "etcd")])
-        task = await running(supervisor)
-        supervisor.stop()
-        await asyncio.wait_for(task, 20)
-
-    asyncio.run(story())
-    assert (tmp_path / "note").read_text().split("\n")[:4] == ["start etcd", "start api", "stop api", "stop etcd"]
-
-
-def test_a_process_that_dies_comes_back(tmp_path):
-    async def story():
-        supervisor = Supervisor([server(tmp_path, "one")], pid_directory=tmp_path / "pids")
-        task = await running(supervisor)
-        first = pid_of(supervisor, "one")
-        os.kill(first, signal.SIGKILL)
-        async with asyncio.timeout(20):
-            while pid_of(supervisor, "one") in (0, first):
-                await asyncio.sleep(0.05)
-            await supervisor.ready()
-        second = pid_of(supervisor, "one")
-        supervisor.stop()
-        await asyncio.wait_for(task, 20)
-        assert is_gone(second)
-        assert not list((tmp_path / "pids").glob("*.pid"))
-
-    asyncio.run(story())
-
-
-def test_a_process_that_does_not_end_politely_is_killed(tmp_path):
-    stubborn = Process(
-        name="stubborn",
-        argv=("sh", "-c", 'trap "" TERM; touch "$0"; while :; do sleep 0.1; done', str(tmp_path / "up")),
-        stop_timeout_s=0.5,
-    )
-
-    async def story():
-        supervisor = Supervisor([stubborn])
-        task = await running(supervisor)
-        while not (tmp_path / "up").exists():
+async def _wait(condition, timeout_s: float = 10.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not condition():
             await asyncio.sleep(0.02)
-        pid = pid_of(supervisor, "stubborn")
-        supervisor.stop()
-        await asyncio.wait_for(task, 20)
-        assert is_gone(pid)
-
-    asyncio.run(story())
 
 
-def test_a_program_that_does_not_exist_is_tried_again_and_can_be_stopped(tmp_path):
-    seen = []
+def test_starts_and_stops_in_order(tmp_path: Path) -> None:
+    story = tmp_path / "story"
 
-    async def story():
-        supervisor = Supervisor(
-            [Process(name="none", argv=("/no/such/program",))], on_change=lambda status: seen.append(status.state)
+    def member(name: str, *after: str) -> Process:
+        script = (
+            f"trap 'sleep 0.2; echo stop {name} >>{story}; exit 0' TERM; sleep 0.2; echo start {name} >>{story};"
+            f"touch {tmp_path}/{name}; while :; do sleep 0.05; done"
         )
-        task = asyncio.create_task(supervisor.run())
-        async with asyncio.timeout(20):
-            while seen.count("starting") < 2:
-                await asyncio.sleep(0.05)
+        return _shell(name, script, ready=_file(tmp_path / name), after=after)
+
+    async def scenario() -> None:
+        supervisor = Supervisor([member("api", "etcd"), member("etcd")], pid_directory=tmp_path / "run")
+        running = asyncio.create_task(supervisor.run())
+        async with asyncio.timeout(10):
+            await supervisor.ready()
+        assert (tmp_path / "run" / "api.pid").exists()
         supervisor.stop()
-        await asyncio.wait_for(task, 20)
+        await running
+        assert [status.state for status in supervisor.status()] == ["stopped", "stopped"]
 
-    asyncio.run(story())
-    assert "back-off" in seen
+    asyncio.run(scenario())
+    assert story.read_text().split("\n")[:-1] == ["start etcd", "start api", "stop api", "stop etcd"]
+    assert not list((tmp_path / "run").glob("*.pid"))
 
 
-def test_no_child_outlives_a_supervisor_that_is_killed(tmp_path):
-    code = """
+def test_what_dies_comes_back_and_is_counted(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        seen: list[Status] = []
+        supervisor = Supervisor([_shell("one", "exec sleep 60")], on_change=seen.append)
+        running = asyncio.create_task(supervisor.run())
+        await supervisor.ready()
+        first = _pid(supervisor, "one")
+        os.kill(first, signal.SIGKILL)
+        await _wait(lambda: _pid(supervisor, "one") not in (0, first))
+        await supervisor.ready()
+        assert supervisor.status()[0].restarts == 1
+        assert [status.state for status in seen][:4] == ["starting", "ready", "back-off", "starting"]
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert leftover.mark_of(_pid(supervisor, "one")) is None
+        assert supervisor.status()[0].state == "stopped"
+
+    asyncio.run(scenario())
+
+
+def test_one_that_cannot_start_does_not_keep_others_from_running() -> None:
+    async def scenario() -> None:
+        missing = Process(name="missing", argv=["/does/not/exist"])
+        supervisor = Supervisor([missing, _shell("one", "exec sleep 60")])
+        running = asyncio.create_task(supervisor.run())
+        await _wait(lambda: {s.name: s.state for s in supervisor.status()} == {"missing": "back-off", "one": "ready"})
+        supervisor.stop()
+        await running
+
+    asyncio.run(scenario())
+
+
+def test_never_ready_is_started_again(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        process = _shell("one", "exec sleep 60", ready=_file(tmp_path / "never"), ready_timeout_s=0.3)
+        supervisor = Supervisor([process])
+        running = asyncio.create_task(supervisor.run())
+        await _wait(lambda: supervisor.status()[0].restarts >= 1)
+        supervisor.stop()
+        await running
+
+    asyncio.run(scenario())
+
+
+def test_one_that_ignores_the_signal_is_killed(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        script = f"trap '' TERM; touch {tmp_path}/up; while :; do sleep 0.05; done"
+        process = _shell("deaf", script, ready=_file(tmp_path / "up"), stop_timeout_s=0.3)
+        supervisor = Supervisor([process])
+        running = asyncio.create_task(supervisor.run())
+        await supervisor.ready()
+        pid = _pid(supervisor, "deaf")
+        begin = time.monotonic()
+        supervisor.stop()
+        await running
+        assert 0.25 < time.monotonic() - begin < 5
+        assert leftover.mark_of(pid) is None
+
+    asyncio.run(scenario())
+
+
+def test_restart_gives_a_new_ready_process() -> None:
+    async def scenario() -> None:
+        supervisor = Supervisor([_shell("one", "exec sleep 60")])
+        running = asyncio.create_task(supervisor.run())
+        await supervisor.ready()
+        first = _pid(supervisor, "one")
+        async with asyncio.timeout(10):
+            await supervisor.restart("one")
+        assert _pid(supervisor, "one") not in (0, first)
+        supervisor.stop()
+        await running
+
+    asyncio.run(scenario())
+
+
+CHILD_SUPERVISOR = """
 import asyncio, sys
 from pathlib import Path
 from loft.supervise.process import Process
 from loft.supervise.supervisor import Supervisor
-asyncio.run(Supervisor([Process(name="child", argv=("sleep", "600"))], pid_directory=Path(sys.argv[1])).run())
+process = Process(name="one", argv=["sleep", "60"])
+asyncio.run(Supervisor([process], pid_directory=Path(sys.argv[1])).run())
 """
-    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], start_new_session=True)
+
+
+def test_children_die_with_a_killed_supervisor(tmp_path: Path) -> None:
+    supervisor = subprocess.Popen([sys.executable, "-c", CHILD_SUPERVISOR, str(tmp_path)])
+
+    async def scenario() -> None:
+        await _wait(lambda: (tmp_path / "one.pid").exists())
+        mark = leftover.read(tmp_path / "one.pid")
+        assert mark is not None
+        await asyncio.sleep(0.2)
+        supervisor.kill()
+        await _wait(lambda: not leftover.is_alive(mark))
+
     try:
-        mark = _wait_for_mark(tmp_path / "child.pid")
+        asyncio.run(scenario())
     finally:
-        parent.kill()
-        parent.wait(10)
-    deadline = time.monotonic() + 10
-    while leftover.is_alive(mark) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not leftover.is_alive(mark)
+        supervisor.kill()
+        supervisor.wait()
 
 
-def _wait_for_mark(path: Path):
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if mark := leftover.read(path):
-            return mark
-        time.sleep(0.02)
-    raise AssertionError("the child was never noted down")
+def test_leftovers_are_ended_before_the_start_and_strangers_are_spared(tmp_path: Path) -> None:
+    left, stranger = subprocess.Popen(["sleep", "60"]), subprocess.Popen(["sleep", "60"])
+    try:
+        leftover.write(tmp_path / "left.pid", left.pid)
+        leftover.write(tmp_path / "stranger.pid", stranger.pid)
+        # The number was used again: the same pid, another start time.
+        text = (tmp_path / "stranger.pid").read_text()
+        mark = leftover.mark_of(stranger.pid)
+        assert mark is not None
+        (tmp_path / "stranger.pid").write_text(text.replace(str(mark.start_ticks), "1"))
+
+        async def scenario() -> None:
+            supervisor = Supervisor([_shell("one", "exec sleep 60")], pid_directory=tmp_path)
+            running = asyncio.create_task(supervisor.run())
+            await supervisor.ready()
+            assert leftover.mark_of(left.pid) is None
+            supervisor.stop()
+            await running
+
+        asyncio.run(scenario())
+        assert stranger.poll() is None
+    finally:
+        for process in (left, stranger):
+            process.kill()
+            process.wait()
 
 
-def test_what_an_earlier_supervisor_left_behind_is_ended_first(tmp_path):
-    orphan = subprocess.Popen(["sleep", "600"])
-    leftover.write(tmp_path / "orphan.pid", orphan.pid)
+def test_output_goes_to_the_log_which_stays_bounded(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "one.log"
 
-    async def story():
-        supervisor = Supervisor([], pid_directory=tmp_path)
-        task = asyncio.create_task(supervisor.run())
-        await asyncio.to_thread(orphan.wait, 20)
+    async def scenario() -> None:
+        process = _shell("one", "echo out; echo err >&2; exec sleep 60", log=log)
+        supervisor = Supervisor([process])
+        running = asyncio.create_task(supervisor.run())
+        await _wait(lambda: log.exists() and log.read_text() == "out\nerr\n")
         supervisor.stop()
-        await asyncio.wait_for(task, 20)
+        await running
 
-    asyncio.run(story())
-    assert orphan.returncode is not None
-
-
-def test_a_number_that_was_given_to_another_process_is_not_that_process(tmp_path):
-    mark = leftover.mark_of(os.getpid())
-    assert leftover.is_alive(mark)
-    other = leftover.Mark(mark.pid, mark.start_ticks + 1, mark.boot_id)
-    assert not leftover.is_alive(other)
-    assert asyncio.run(leftover.end(other)) is False
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b'{"pid": "x"}'])
-def test_a_damaged_pid_file_is_no_process(tmp_path, content):
-    (tmp_path / "a.pid").write_bytes(content)
-    assert leftover.read(tmp_path / "a.pid") is None
-
-
-def test_logs_are_bounded_and_keep_one_older_part(tmp_path):
-    path = tmp_path / "a.log"
-    path.write_text("line\n" * 100)
-    assert not logs.bound(path, 1000)
-    assert logs.bound(path, 100)
-    assert path.read_text() == ""
-    assert (tmp_path / "a.log.1").read_text() == "line\n" * 100
-    assert logs.last_lines(tmp_path / "a.log.1", 2) == ["line", "line"]
-    assert logs.last_lines(tmp_path / "none") == []
+    asyncio.run(scenario())
+    assert logs.last_lines(log, 1) == ["err"]
+    assert not logs.bound(log)
+    descriptor = logs.open_log(log)
+    try:
+        assert logs.bound(log, size_bytes_max=3)
+        os.write(descriptor, b"next\n")
+    finally:
+        os.close(descriptor)
+    assert log.read_bytes() == b"next\n"
+    assert (tmp_path / "logs" / "one.log.1").read_text() == "out\nerr\n"
