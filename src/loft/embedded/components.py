@@ -113,6 +113,9 @@ def apiserver(layout: Layout) -> list[str]:
         "--enable-aggregator-routing=true",
         "--profiling=false",
         "--event-ttl=1h",
+        # Watches are cut at once when it stops: their clients are ours and list again.
+        "--shutdown-watch-termination-grace-period=0s",
+        "--shutdown-send-retry-after=true",
     ]
 
 

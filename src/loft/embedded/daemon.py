@@ -72,11 +72,15 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, supervisor.stop)
         work = asyncio.create_task(self._work(supervisor))
+        # A fault in our own part must not leave half a cluster behind that looks alive.
+        work.add_done_callback(lambda _: supervisor.stop())
         try:
             await supervisor.run()
         finally:
             work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+            (outcome,) = await asyncio.gather(work, return_exceptions=True)
+        if isinstance(outcome, Exception):
+            raise outcome
 
     async def _work(self, supervisor: Supervisor) -> None:
         layout = self._layout
@@ -87,12 +91,17 @@ class Daemon:
         ) as client:
             self._say("starting", "importing images (the first time this takes about 15 s)")
             # Before any pod of ours is made: a missing image would be looked for in a registry.
-            await asyncio.to_thread(images.import_images, layout, log.info)
+            await asyncio.to_thread(self._import_images)
             await keep_running("add-ons", lambda: addons.apply_addons(client, layout))
             self._say("running", "")
             async with asyncio.TaskGroup() as group:
                 group.create_task(keep_running("add-on loops", lambda: addons.run_addons(client, layout)))
                 group.create_task(keep_running("certificates", lambda: self._renew(supervisor)))
+
+    def _import_images(self) -> None:
+        # Made here again when a source changed since the start was asked for; usually there is nothing to do.
+        images.ensure_images(log.info)
+        images.import_images(self._layout, log.info)
 
     async def _renew(self, supervisor: Supervisor) -> None:
         while True:
