@@ -144,7 +144,6 @@ class UserProfile(Kind, frozen=True, kw_only=True):
     """What users may change about themselves. A field that is not sent is left as it is."""
 
     display_name: str | None = None
-    email: str | None = None
     icon: str | None = None
     password: str | None = None
     """New password; never readable."""

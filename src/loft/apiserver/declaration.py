@@ -12,7 +12,7 @@ import msgspec
 
 from loft.api.crd import AGE, Column
 from loft.api.meta import Kind
-from loft.api.schema import Schema, schema_of, struct_schema
+from loft.api.schema import Schema, schema_of
 from loft.apiserver.call import Call, Change, Event, ListOptions, Object, Page, WatchOptions
 from loft.core.resource import Resource
 
@@ -98,7 +98,7 @@ class Declaration(msgspec.Struct, frozen=True, kw_only=True):
         """Return the schema of the objects, or of those of a subresource."""
         for sub in self.subresources:
             if sub.name == subresource and sub.kind is not self.kind:
-                return schema_of(sub.kind) if "metadata" in sub.kind.__struct_fields__ else struct_schema(sub.kind)
+                return schema_of(sub.kind)
         return self.schema or schema_of(self.kind)
 
 

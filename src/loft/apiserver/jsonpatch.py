@@ -1,4 +1,4 @@
-"""JSON Patch (RFC 6902) and merge patch (RFC 7386), for objects kept in a shape the patch does not know. Pure."""
+"""JSON Patch (RFC 6902), for objects kept in another shape, where the backing server cannot apply it. Pure."""
 
 from __future__ import annotations
 
@@ -23,19 +23,6 @@ def apply(document: Any, operations: Any) -> Any:
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise PatchError(f"operation {number} of the JSON patch cannot be applied: {error}") from error
     return document
-
-
-def merge(document: Any, patch: Any) -> Any:
-    """Return the document with a JSON merge patch applied; the inputs are not changed."""
-    if not isinstance(patch, dict):
-        return patch
-    merged = dict(document) if isinstance(document, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            merged.pop(key, None)
-        else:
-            merged[key] = merge(merged.get(key), value)
-    return merged
 
 
 def _one(document: Any, operation: Any) -> Any:

@@ -17,6 +17,7 @@ from loft.cluster import owner
 from loft.cluster.naming import why_not
 from loft.cluster.policy import require_assign, require_protected
 from loft.cluster.spaceview import SPACES, is_space, owner_of, protected_changes, to_namespace, to_space
+from loft.core.diff import apply_merge_patch
 from loft.core.resource import NAMESPACES
 from loft.kube.client import Client
 from loft.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
@@ -217,7 +218,7 @@ def _owner_kept(before: Object, space: Object) -> Object:
 
 def _patched(space: Object, change: Change) -> Object:
     if change.kind == "merge":
-        merged: Object = jsonpatch.merge(space, change.content)
+        merged: Object = apply_merge_patch(space, change.content)
         return merged
     try:
         patched = jsonpatch.apply(space, change.content)
