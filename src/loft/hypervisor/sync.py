@@ -18,7 +18,7 @@ from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.side import Step
 from loft.hypervisor.kinds.event import involved_uid
 from loft.hypervisor.kinds.persistentvolumeclaim import claim_key, plan_volume
-from loft.hypervisor.kinds.pod_status import BINDINGS
+from loft.hypervisor.kinds.pod_status import BINDING
 from loft.hypervisor.kinds.pod_volumes import references
 from loft.hypervisor.settings import Settings
 from loft.hypervisor.sync_events import Events
@@ -201,7 +201,7 @@ class Syncer:
         """Put in place what a Pod needs: configuration and tokens before it is made, its Node before it is bound."""
         for step in steps:
             action = step.action
-            if isinstance(action, Create) and action.resource == BINDINGS and "Node" in self.controllers:
+            if isinstance(action, Create) and action.subresource == BINDING and "Node" in self.controllers:
                 await self._nodes.ensure(action.body["target"]["name"])
             elif isinstance(action, Create) and step.side == "host":
                 namespace = objects.namespace(pod)

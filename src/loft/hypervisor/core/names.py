@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 
 import msgspec
 
@@ -18,6 +19,7 @@ from loft.hypervisor.core.objects import MANAGED_BY, NAMESPACE, PREFIX
 SEPARATOR = "-x-"
 LENGTH_MAX = 63
 """Service names and label values end here (RFC 1123 label); other kinds could be longer, but one rule is simpler."""
+_OVERLAPPING = re.compile(f"(?={SEPARATOR})")
 DIGEST = 20
 """Hex digits, 80 bits: a collision among 10^9 objects of one host namespace has a probability below 10^-6."""
 
@@ -33,7 +35,7 @@ def digest(*parts: str) -> str:
 
 def _count(text: str) -> int:
     """Count occurrences of the separator, overlapping ones too (`a-x-x-b` has two)."""
-    return sum(text.startswith(SEPARATOR, at) for at in range(len(text)))
+    return len(_OVERLAPPING.findall(text))
 
 
 def _without_separator(text: str) -> str:

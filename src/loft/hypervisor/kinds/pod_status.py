@@ -10,7 +10,7 @@ from typing import Any
 
 from loft.core.action import Create, Patch
 from loft.core.diff import covers
-from loft.core.resource import PODS, Resource
+from loft.core.resource import PODS
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.mapping import ABSENT, At, Compute, Copy, Pair, Rule, Scope, compile_rules
 from loft.hypervisor.core.objects import Object
@@ -18,8 +18,8 @@ from loft.hypervisor.core.side import Step, on_virtual
 from loft.hypervisor.core.texts import virtual_text
 from loft.hypervisor.core.translate import walk
 
-BINDINGS = Resource("", "v1", "bindings", "Binding")
-"""The pods/binding subresource under the path that takes the Pod's name and uid from the body."""
+BINDING = "binding"
+"""The subresource by which a scheduler gives a Pod its node."""
 
 _C = "status.{containerStatuses,initContainerStatuses}[*]"
 _STATE = _C + ".{state,lastState}"
@@ -60,7 +60,7 @@ def back(pair: Pair) -> list[Step] | None:
     steps = []
     node = objects.spec(host).get("nodeName")
     if node and not objects.spec(virtual).get("nodeName") and not objects.is_deleting(virtual):
-        steps.append(on_virtual(Create(BINDINGS, binding(virtual, node))))
+        steps.append(on_virtual(Create(PODS, binding(virtual, node), subresource=BINDING)))
     change = status_change(pair, host)
     if change:
         name, namespace, uid = objects.name(virtual), objects.namespace(virtual), objects.uid(virtual)
