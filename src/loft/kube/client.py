@@ -90,6 +90,10 @@ class _Stream:
             raise unreachable(self._server, f"the stream broke off ({_words(error)})") from error
 
     def close(self) -> None:
+        # Dropped, not shut down in an orderly way: the server is still sending, and nobody reads any more.
+        connection = self._answer.connection
+        if connection is not None and connection.transport is not None:
+            connection.transport.abort()
         self._answer.close()
 
 

@@ -50,7 +50,10 @@ class AlreadyExists(ApiError):
 
 
 class Conflict(ApiError):
-    """409: the object changed, another field manager owns a field, or a precondition (uid) does not hold."""
+    """409: the object changed, another field manager owns a field, or a precondition (uid) does not hold.
+
+    Also a 422 because of `metadata.uid`: that is how the API server says of a patch that it is for another object.
+    """
 
 
 class Gone(ApiError):
@@ -144,6 +147,8 @@ def unreachable(server: str, cause: object) -> Unavailable:
 def _build(status: int, answer: _Status, retry_after_s: float | None) -> ApiError:
     kind = _BY_REASON.get(answer.reason) or _BY_STATUS.get(status, ApiError)
     details = answer.details or {}
+    if kind is Invalid and _is_about_uid(details):
+        kind = Conflict
     if retry_after_s is None and isinstance(seconds := details.get("retryAfterSeconds"), int) and seconds > 0:
         retry_after_s = float(seconds)
     message = answer.message[:MESSAGE_LENGTH_MAX] or f"the server answered with HTTP status {status}"
@@ -163,6 +168,14 @@ _REASONS = {
     503: "ServiceUnavailable",
     504: "Timeout",
 }
+
+
+def _is_about_uid(details: dict[str, Any]) -> bool:
+    """Whether a refusal says that the object is another one: patches name the uid they expect."""
+    causes = details.get("causes")
+    return isinstance(causes, list) and any(
+        isinstance(cause, dict) and cause.get("field") == "metadata.uid" for cause in causes
+    )
 
 
 def _seconds(text: str | None) -> float | None:

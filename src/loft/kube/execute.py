@@ -92,15 +92,16 @@ class Executor:
 
 
 def conditional(action: Patch) -> dict[str, Any] | list[Any]:
-    """Return the patch with its uid precondition in it: the API server refuses to change a uid.
+    """Return the patch with its uid precondition in it.
 
-    In a JSON patch a test comes first; its failure is Invalid, since that is how the API server says it.
+    No patch has preconditions of its own, but a uid cannot be changed: naming the expected one makes the API
+    server refuse the whole patch for another object (loft.kube.errors makes a Conflict of that).
     """
     patch, uid = action.patch, action.uid
     if not uid:
         return patch
     if isinstance(patch, list):
-        return [{"op": "test", "path": "/metadata/uid", "value": uid}, *patch]
+        return [{"op": "replace", "path": "/metadata/uid", "value": uid}, *patch]
     return patch | {"metadata": (patch.get("metadata") or {}) | {"uid": uid}}
 
 
