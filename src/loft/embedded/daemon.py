@@ -100,8 +100,7 @@ class Daemon:
 
     def _import_images(self) -> None:
         # Made here again when a source changed since the start was asked for; usually there is nothing to do.
-        images.ensure_images(log.info)
-        images.import_images(self._layout, log.info)
+        images.import_images(self._layout, images.ensure_images(log.info), log.info)
 
     async def _renew(self, supervisor: Supervisor) -> None:
         while True:

@@ -96,25 +96,32 @@ def catalogue() -> list[Image]:
     ]
 
 
-def ensure_images(progress: Progress) -> list[Path]:
-    """Build what is missing and return the archives; fast when nothing changed. Raises: ImageError."""
+class Built(msgspec.Struct, frozen=True):
+    """An image that lies in the cache."""
+
+    reference: str
+    archive: Path
+
+
+def ensure_images(progress: Progress) -> list[Built]:
+    """Build what is missing and return all images; fast when nothing changed. Raises: ImageError."""
     (cache_root() / "images").mkdir(parents=True, exist_ok=True)
-    archives = []
+    built = []
     for image in catalogue():
         archive = image.archive()
         if not archive.exists():
             progress(f"building image {image.reference}")
             oci.write_image(archive, image.reference, image.layers(progress), image.config)
-        archives.append(archive)
-    return archives
+        built.append(Built(image.reference, archive))
+    return built
 
 
-def import_images(layout: Layout, progress: Progress) -> None:
+def import_images(layout: Layout, built: list[Built], progress: Progress) -> None:
     """Import the images that the cluster's containerd does not have yet. Raises: ImageError."""
     marks = layout.directory / "imported"
     marks.mkdir(exist_ok=True)
-    for image in catalogue():
-        archive = image.archive()
+    for image in built:
+        archive = image.archive
         mark = marks / archive.name
         if mark.exists():
             continue

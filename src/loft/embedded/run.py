@@ -38,7 +38,7 @@ def start(name: str, progress: Progress) -> Layout:
         return layout
     check(name)
     ensure_binaries(progress)
-    images.ensure_images(progress)
+    built = images.ensure_images(progress)
     layout = registry.layout_of(name, create=True)
     assert layout is not None, "create=True always gives a layout"
     if not is_running(layout):
@@ -47,7 +47,7 @@ def start(name: str, progress: Progress) -> Layout:
         cleanup.forget_runtime(layout)
         _spawn(layout)
     _wait_running(layout, progress)
-    images.import_images(layout, progress)
+    images.import_images(layout, built, progress)
     return layout
 
 
