@@ -1,0 +1,176 @@
+"""Answers the virtual API server's admission reviews of Services: makes the host Service first.
+
+Served on connections that the egress proxy hands over, so nothing but the virtual API server can reach it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from loft.core.resource import SERVICES
+from loft.hypervisor.admission_plan import Amend, Decision, Reserve, address_patch, decide
+from loft.hypervisor.core import objects
+from loft.hypervisor.core.names import Names
+from loft.hypervisor.core.objects import Object
+from loft.hypervisor.core.texts import virtual_text
+from loft.hypervisor.egress_rules import Target
+from loft.hypervisor.http1 import Connection, Exchange
+from loft.hypervisor.splice import Stream
+from loft.hypervisor.sync_world import World
+from loft.kube.client import Client
+from loft.kube.errors import AlreadyExists, ApiError, Invalid
+from loft.kube.failpoint import failpoint
+
+log = logging.getLogger(__name__)
+
+BODY_BYTES_MAX = 8 * 1024 * 1024
+HANDSHAKE_S = 10.0
+PATH = "/services"
+FREED_WAIT_S = 3.0
+"""How long to wait for an address that a Service of this virtual cluster, deleted a moment ago, still holds."""
+FREED_LOOK_S = 0.1
+
+_decoder = msgspec.json.Decoder(dict[str, Any])
+
+
+class ServiceAdmission:
+    """The admission webhook of one virtual cluster."""
+
+    def __init__(
+        self, host: Client, world: World, names: Names, *, context: Callable[[], ssl.SSLContext], owner: Object | None
+    ) -> None:
+        """`context` returns the current TLS context; `owner` is the ownerReference of every host object."""
+        self._host = host
+        self._world = world
+        self._names = names
+        self._context = context
+        self._owner = owner
+        self.counts: dict[str, int] = {"allowed": 0, "reserved": 0, "amended": 0, "refused": 0}
+
+    async def serve(self, _: Target, stream: Stream) -> None:
+        """Serve one connection until it ends."""
+        reader, writer = stream
+        try:
+            async with asyncio.timeout(HANDSHAKE_S):
+                await writer.start_tls(self._context())
+        except (OSError, TimeoutError) as error:
+            log.info("webhook connection: TLS failed: %s", error)
+            return
+        await Connection(reader, writer).serve(self._handle)
+
+    async def _handle(self, exchange: Exchange) -> None:
+        if exchange.request.method != "POST" or exchange.request.path != PATH:
+            await exchange.respond(404, b"not found")
+            return
+        try:
+            review = _decoder.decode(await exchange.body(BODY_BYTES_MAX))
+            request = dict(review["request"])
+            uid = str(request["uid"])
+        except (msgspec.DecodeError, ValueError, KeyError, TypeError) as error:
+            await exchange.respond(400, f"not an AdmissionReview: {error}".encode())
+            return
+        answer = {"uid": uid} | await self.review(request)
+        body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer}
+        await exchange.respond(200, msgspec.json.encode(body), "application/json")
+
+    async def review(self, request: Object) -> Object:
+        """Return the response to one review, without its uid. A refusal has the host's reason in virtual words."""
+        service = request.get("object") or {}
+        try:
+            host = await self._act(self._decision(request), request)
+        except ApiError as error:
+            self.counts["refused"] += 1
+            message = virtual_text(error.message, self._about(request), _named(request), self._names)
+            code = error.status if 400 <= error.status < 500 else 503
+            status = {"code": code, "message": f"the host cluster does not give this Service an address: {message}"}
+            return {"allowed": False, "status": status}
+        patch = address_patch(service, host) if host else []
+        if not patch:
+            return {"allowed": True}
+        return {
+            "allowed": True,
+            "patchType": "JSONPatch",
+            "patch": base64.b64encode(msgspec.json.encode(patch)).decode(),
+        }
+
+    def _decision(self, request: Object) -> Decision:
+        namespace, name = str(request.get("namespace") or ""), str(request.get("name") or "")
+        key = f"{namespace}/{name}"
+        present = self._world.virtual["Service"].get(key) if name else None
+        exists = present is not None and not objects.is_deleting(present)
+        uid = objects.uid(request.get("oldObject") or {})
+        made = self._world.host["Service"].by_index("key", f"Service:{key}")
+        own = next((host for host in made if uid and objects.owner_uid(host) == uid), None)
+        return decide(request, own, exists=exists)
+
+    async def _act(self, decision: Decision, request: Object) -> Object | None:
+        if isinstance(decision, Reserve):
+            self.counts["reserved"] += 1
+            return await self._reserve(decision.spec, request)
+        if isinstance(decision, Amend):
+            self.counts["amended"] += 1
+            patch = {"metadata": {"uid": decision.uid}, "spec": decision.spec}
+            return await self._host.patch(SERVICES, decision.name, patch, self._names.host_namespace)
+        self.counts["allowed"] += 1
+        return None
+
+    async def _reserve(self, spec: Object, request: Object) -> Object:
+        body = self._reservation(spec, request)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + FREED_WAIT_S
+        while True:
+            try:
+                await failpoint("hypervisor.reserve.services.before")
+                made = await self._host.create(SERVICES, body)
+                await failpoint("hypervisor.reserve.services.after")
+                return made
+            except AlreadyExists:
+                # A host Service of an earlier virtual one, or of a create at the same time: any other name will do.
+                unique = self._names.internal("service", str(request["uid"]))
+                if body["metadata"]["name"] == unique:
+                    raise
+                body["metadata"]["name"] = unique
+            except Invalid:
+                if loop.time() > end or not self._held_by_us(spec):
+                    raise
+                await asyncio.sleep(FREED_LOOK_S)
+
+    def _held_by_us(self, spec: Object) -> bool:
+        """Whether a fixed address or node port is held by a Service of ours that is about to go."""
+        address = spec.get("clusterIP")
+        ports = {port["nodePort"] for port in spec.get("ports") or () if port.get("nodePort")}
+        for host in self._world.host["Service"].list():
+            holds = address and objects.spec(host).get("clusterIP") == address
+            holds = holds or any(port.get("nodePort") in ports for port in objects.spec(host).get("ports") or ())
+            virtual = self._world.find_virtual("Service", host)
+            if holds and (virtual is None or objects.is_deleting(virtual)):
+                return True
+        return False
+
+    def _reservation(self, spec: Object, request: Object) -> Object:
+        namespace = str(request.get("namespace") or "")
+        name = str(request.get("name") or "")
+        metadata: Object = {
+            "name": self._names.host(namespace, name) if name else self._names.internal("service", str(request["uid"])),
+            "namespace": self._names.host_namespace,
+            "labels": self._names.selector(namespace),
+            "annotations": {objects.RESERVATION: str(request["uid"]), objects.OBJECT_NAMESPACE: namespace},
+        }
+        if self._owner:
+            metadata["ownerReferences"] = [self._owner]
+        return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": dict(spec)}
+
+    def _about(self, request: Object) -> Object:
+        namespace, name = str(request.get("namespace") or ""), str(request.get("name") or "")
+        return {"metadata": {"name": self._names.host(namespace, name), "namespace": self._names.host_namespace}}
+
+
+def _named(request: Object) -> Object:
+    return {"metadata": {"name": str(request.get("name") or ""), "namespace": str(request.get("namespace") or "")}}

@@ -1,0 +1,193 @@
+"""Make the virtual cluster's keys once, give each component its files, and renew them while it runs.
+
+The authorities live in the Secret `vc-NAME-certs`; whoever creates it first wins, so several replicas that start
+together agree. What a pod needs is issued from them on the spot into a volume in memory, and issued again in the last
+third of its lifetime: kube-apiserver, kube-controller-manager and etcd notice changed files by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from loft.core.resource import SECRETS, SERVICES
+from loft.hypervisor.certificates import (
+    ClientPairs,
+    Place,
+    client_pairs,
+    component_files,
+    missing_entries,
+    new_authorities,
+    next_renewal,
+)
+from loft.hypervisor.config import Config, ConfigError, Pod
+from loft.hypervisor.control_plane_files import configuration_files
+from loft.kube.client import Client
+from loft.kube.config import Endpoint, to_kubeconfig
+from loft.kube.errors import AlreadyExists, ApiError
+from loft.pki.authority import due, issued_by
+
+log = logging.getLogger(__name__)
+
+PKI_ROOT = Path("/run/loft/pki-all")
+SERVICE_WAIT_S = 60.0
+RENEWAL_CHECK_S = 30.0
+
+Object = dict[str, Any]
+
+
+class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What certificates need to know from the host cluster."""
+
+    service_ip: str
+    owner: dict[str, Any]
+    """ownerReference to the Service of the virtual cluster: what is made for it goes with it."""
+
+
+async def host_facts(host: Client, config: Config) -> HostFacts:
+    """Read the virtual cluster's Service on the host. Raises: ConfigError when it has no address."""
+    for _ in range(int(SERVICE_WAIT_S / 0.2)):
+        try:
+            service = await host.find(SERVICES, config.name, config.namespace)
+        except ApiError as error:
+            log.warning("Service %s: %s", config.name, error)
+            service = None
+        address = ((service or {}).get("spec") or {}).get("clusterIP")
+        if service is not None and address and address != "None":
+            metadata = service["metadata"]
+            owner = {"apiVersion": "v1", "kind": "Service", "name": metadata["name"], "uid": metadata["uid"]}
+            return HostFacts(service_ip=address, owner=owner)
+        await asyncio.sleep(0.2)
+    raise ConfigError(f"the Service {config.namespace}/{config.name} has no ClusterIP")
+
+
+async def authorities(host: Client, config: Config, owner: Object) -> dict[str, bytes]:
+    """Return the data of the Secret `vc-NAME-certs`, made now if there is none.
+
+    Guarantees: all replicas get the same data, whichever of them made it.
+    Raises: ConfigError when the Secret is there but incomplete: making new authorities would lock everybody out.
+    """
+    name = f"vc-{config.name}-certs"
+    found = await host.find(SECRETS, name, config.namespace)
+    if found is None:
+        made = await asyncio.to_thread(new_authorities, config.name, datetime.now(UTC))
+        try:
+            found = await host.create(SECRETS, _secret(config, name, "Opaque", made, owner))
+        except AlreadyExists:
+            found = await host.get(SECRETS, name, config.namespace)
+    data = decoded(found)
+    missing = missing_entries(data)
+    if missing:
+        raise ConfigError(f"Secret {config.namespace}/{name} lacks {', '.join(missing)}; restore it from a backup")
+    return data
+
+
+def place(config: Config, pod: Pod, facts: HostFacts) -> Place:
+    """Return where this pod's control plane runs."""
+    return Place(
+        name=config.name,
+        namespace=config.namespace,
+        service_ip=facts.service_ip,
+        pod_name=pod.name,
+        pod_ip=pod.address,
+        extra_names=tuple(config.extra_names),
+        validity_hours=config.certificate_hours,
+    )
+
+
+def write_files(root: Path, files: Mapping[str, bytes]) -> None:
+    """Write files so that a reader sees an old or a new one, never a part; readable by the pod's group only.
+
+    Keys come before certificates: a component that reads between the two takes the pair as broken and tries again.
+    """
+    for path in sorted(files, key=lambda name: (name.endswith(".crt"), name)):
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.new")
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
+        with os.fdopen(handle, "wb") as file:
+            file.write(files[path])
+        temporary.rename(target)
+
+
+async def prepare(host: Client, config: Config, pod: Pod, root: Path = PKI_ROOT) -> None:
+    """Do the init container's work: authorities into the Secret, certificates and configuration into files."""
+    facts = await host_facts(host, config)
+    data = await authorities(host, config, facts.owner)
+    issued = await asyncio.to_thread(component_files, data, place(config, pod, facts), datetime.now(UTC))
+    write_files(root, issued | configuration_files())
+
+
+async def renew(data: Mapping[str, bytes], where: Place, root: Path) -> None:
+    """Issue the files of this pod anew whenever one is due; runs until cancelled."""
+    while True:
+        await asyncio.sleep(RENEWAL_CHECK_S)
+        present = await asyncio.to_thread(_leaves, root)
+        if next_renewal(present, datetime.now(UTC)):
+            issued = await asyncio.to_thread(component_files, data, where, datetime.now(UTC))
+            await asyncio.to_thread(write_files, root, issued)
+            log.info("certificates of %s renewed", where.pod_name)
+
+
+def _leaves(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.glob("*/*.crt")}
+
+
+async def publish_clients(host: Client, config: Config, data: Mapping[str, bytes], owner: Object) -> None:
+    """Keep the Secrets `vc-NAME` (kubeconfig) and `vc-NAME-gateway` as they should be; returns when they are."""
+    names = (f"vc-{config.name}", f"vc-{config.name}-gateway")
+    found = [await host.find(SECRETS, name, config.namespace) for name in names]
+    certs = [decoded(found[0]).get("client-certificate", b""), decoded(found[1]).get("tls.crt", b"")]
+    now = datetime.now(UTC)
+    if all(cert and issued_by(cert, data["ca.crt"]) and not due(cert, now) for cert in certs):
+        return
+    pairs = await asyncio.to_thread(client_pairs, data, now, config.certificate_hours)
+    kinds = ("Opaque", "kubernetes.io/tls")
+    contents = (kubeconfig_secret(config, data["ca.crt"], pairs), gateway_secret(data["ca.crt"], pairs))
+    for name, kind, content in zip(names, kinds, contents, strict=True):
+        await host.apply(SECRETS, _secret(config, name, kind, content, owner), manager="loft-hypervisor")
+
+
+def kubeconfig_secret(config: Config, ca: bytes, pairs: ClientPairs) -> dict[str, bytes]:
+    """Return the Secret for people in the host namespace: a kubeconfig, and its parts."""
+    endpoint = Endpoint(
+        server=f"https://{config.name}.{config.namespace}.svc:443",
+        ca_data=ca,
+        client_cert=pairs.admin.cert,
+        client_key=pairs.admin.key,
+    )
+    return {
+        "config": to_kubeconfig(endpoint, config.name),
+        "certificate-authority": ca,
+        "client-certificate": pairs.admin.cert,
+        "client-key": pairs.admin.key,
+    }
+
+
+def gateway_secret(ca: bytes, pairs: ClientPairs) -> dict[str, bytes]:
+    """Return the Secret by which the agent's gateway reaches the virtual cluster."""
+    return {"ca.crt": ca, "tls.crt": pairs.gateway.cert, "tls.key": pairs.gateway.key}
+
+
+def decoded(secret: Object | None) -> dict[str, bytes]:
+    """Return a Secret's data, {} for none."""
+    return {name: base64.b64decode(value) for name, value in ((secret or {}).get("data") or {}).items()}
+
+
+def _secret(config: Config, name: str, kind: str, data: Mapping[str, bytes], owner: Object) -> Object:
+    labels = {"app.kubernetes.io/name": "virtualcluster", "app.kubernetes.io/instance": config.name}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": config.namespace, "labels": labels, "ownerReferences": [owner]},
+        "type": kind,
+        "data": {entry: base64.b64encode(value).decode() for entry, value in data.items()},
+    }

@@ -1,0 +1,90 @@
+"""What the chart tells the hypervisor: one JSON file, and the pod's own identity from the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from loft.api.virtualcluster import VirtualClusterAccess
+from loft.hypervisor.settings import KINDS
+
+CONFIG_FILE = Path("/etc/loft/config.json")
+ACCESS_KEY = "access.json"
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the message says what and where."""
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """The file that the chart renders into ConfigMap `vc-NAME-config`, key `config.json`."""
+
+    name: str
+    namespace: str
+    service_cidr: str
+    replicas: int = 1
+    disabled_kinds: list[str] = []
+    """Kinds that are not synced."""
+    host_nodes: bool = False
+    dns_image: str = "loft.sh/coredns:v1.15.0"
+    dns_enabled: bool = True
+    dns_replicas: int = 1
+    cluster_domain: str = "cluster.local"
+    kubernetes_version: str = "v1.36.3"
+    certificate_hours: int = 24 * 365
+    extra_names: list[str] = []
+    """Further names and IP addresses in the API server's certificate."""
+    storage_classes: list[str] = ["*"]
+    tolerations: list[str] = ["node.kubernetes.io/"]
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Kinds that are synced."""
+        return KINDS - frozenset(self.disabled_kinds)
+
+
+class Pod(msgspec.Struct, frozen=True, kw_only=True):
+    """The pod this process runs in."""
+
+    name: str
+    address: str
+
+
+def parse_config(data: bytes) -> Config:
+    """Read the configuration. Raises: ConfigError."""
+    try:
+        config = msgspec.json.decode(data, type=Config)
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"the hypervisor's configuration cannot be read: {error}") from error
+    unknown = sorted(set(config.disabled_kinds) - KINDS)
+    if unknown:
+        raise ConfigError(f"disabledKinds: {', '.join(unknown)} is not supported; known are {', '.join(sorted(KINDS))}")
+    if not 1 <= config.certificate_hours <= 24 * 3650:
+        raise ConfigError("certificateHours must be between 1 and 87600")
+    return config
+
+
+def load_config(path: Path = CONFIG_FILE) -> Config:
+    """Read the configuration file. Raises: ConfigError."""
+    try:
+        return parse_config(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def parse_access(data: str) -> VirtualClusterAccess:
+    """Read `access.json`, the VirtualCluster's spec.access. Raises: ConfigError."""
+    try:
+        return msgspec.json.decode(data or "{}", type=VirtualClusterAccess)
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"access cannot be read: {error}") from error
+
+
+def pod_from(environ: Mapping[str, str]) -> Pod:
+    """Return this pod's identity from POD_NAME and POD_IP. Raises: ConfigError."""
+    try:
+        return Pod(name=environ["POD_NAME"], address=environ["POD_IP"])
+    except KeyError as error:
+        raise ConfigError(f"the environment variable {error.args[0]} is missing") from error

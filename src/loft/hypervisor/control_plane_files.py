@@ -1,0 +1,90 @@
+"""Configuration files that the components of a virtual control plane read beside their flags. Pure.
+
+Flags are in the chart; what is a file, and needs no value of the chart, is here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from loft.hypervisor.certificates import HYPERVISOR_USER
+
+PKI = "/run/loft/pki"
+"""Where a component's own folder is mounted in its container."""
+EGRESS_SOCKET = "/run/loft/egress/egress.sock"
+API_SERVER = "https://127.0.0.1:8443"
+
+
+def configuration_files(
+    egress_socket: str = EGRESS_SOCKET, server: str = API_SERVER, pki: str = ""
+) -> dict[str, bytes]:
+    """Return relative path -> content.
+
+    `pki` is the folder above the components' folders where they are not containers of their own (tests); by default
+    each sees its folder at PKI.
+    """
+    files = {
+        "kube-apiserver/egress.json": _json(_egress(egress_socket)),
+        "kube-apiserver/authentication.json": _json(_authentication()),
+        "kube-apiserver/authorization.jsonl": _authorization_policy(),
+    }
+    for component in ("kube-controller-manager", "kube-scheduler"):
+        folder = f"{pki}/{component}" if pki else PKI
+        files[f"{component}/kubeconfig"] = _json(_kubeconfig(folder, server))
+    return files
+
+
+def _egress(socket: str) -> dict[str, Any]:
+    """Send all that the API server dials, but etcd, through the hypervisor."""
+    connection = {"proxyProtocol": "HTTPConnect", "transport": {"uds": {"udsName": socket}}}
+    selections = [{"name": name, "connection": connection} for name in ("cluster", "controlplane")]
+    return {
+        "apiVersion": "apiserver.k8s.io/v1beta1",
+        "kind": "EgressSelectorConfiguration",
+        "egressSelections": selections,
+    }
+
+
+def _authentication() -> dict[str, Any]:
+    """Anonymous requests may ask whether the server lives, as a kubelet's probes do, and nothing else."""
+    return {
+        "apiVersion": "apiserver.config.k8s.io/v1",
+        "kind": "AuthenticationConfiguration",
+        "anonymous": {"enabled": True, "conditions": [{"path": path} for path in ("/livez", "/readyz")]},
+    }
+
+
+def _authorization_policy() -> bytes:
+    """Give the hypervisor its rights from outside, so that it needs no `system:masters`.
+
+    RBAC objects could not: nobody may write the first of them, and the tenant could take them away.
+    """
+    anything = {"namespace": "*", "resource": "*", "apiGroup": "*"}
+    specs = [{"user": HYPERVISOR_USER, **anything}, {"user": HYPERVISOR_USER, "nonResourcePath": "*"}]
+    policies = [
+        {"apiVersion": "abac.authorization.kubernetes.io/v1beta1", "kind": "Policy", "spec": spec} for spec in specs
+    ]
+    return b"".join(_json(policy) + b"\n" for policy in policies)
+
+
+def _kubeconfig(folder: str, server: str) -> dict[str, Any]:
+    """Name certificate files rather than hold them: clients read those again when they are renewed."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "default", "cluster": {"server": server, "certificate-authority": f"{folder}/ca.crt"}}],
+        "users": [
+            {
+                "name": "default",
+                "user": {"client-certificate": f"{folder}/client.crt", "client-key": f"{folder}/client.key"},
+            }
+        ],
+        "contexts": [{"name": "default", "context": {"cluster": "default", "user": "default"}}],
+        "current-context": "default",
+    }
+
+
+def _json(value: Any) -> bytes:
+    return msgspec.json.encode(value)
