@@ -17,6 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
@@ -29,6 +30,8 @@ READY_S = 60.0
 STOP_S = 15.0
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
+# The kernel takes the thread that started a process for its parent: one thread that lives as long as the tests.
+_spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
 
 def binary() -> Path | None:
@@ -217,7 +220,8 @@ class ApiServer:
 
     def _spawn(self, name: str, *args: str) -> None:
         with (self.directory / f"{name}.log").open("ab") as log:
-            self._processes[name] = subprocess.Popen(
+            self._processes[name] = _spawner.submit(
+                subprocess.Popen,
                 [name, *args],
                 executable=self._program,
                 stdin=subprocess.DEVNULL,
@@ -225,7 +229,7 @@ class ApiServer:
                 stderr=log,
                 cwd=self.directory,
                 preexec_fn=_die_with_parent,
-            )
+            ).result()
 
     def _wait(self, name: str, url: str, *, verify: bool = True) -> None:
         tls = ssl.create_default_context(cadata=self.authority.cert.decode())
