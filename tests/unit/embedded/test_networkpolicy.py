@@ -2,7 +2,7 @@
 
 import pytest
 
-from loft.embedded.addons.networkpolicy import ruleset
+from loft.embedded.addons.policyrules import ruleset, slim_pod
 
 
 def pod(name, address, namespace="a", labels=None, **spec):
@@ -25,7 +25,7 @@ def policy(**spec):
 
 
 def rules(*policies, pods=PODS):
-    return ruleset("t", policies, pods, NAMESPACES)
+    return ruleset("t", policies, pods, NAMESPACES, network="10.0.0.0/16")
 
 
 def chain(text, start):
@@ -141,3 +141,68 @@ def test_answers_always_pass_and_egress_is_asked_before_ingress():
 
 def test_the_same_world_gives_the_same_text():
     assert rules(policy(), pods=PODS) == rules(policy(), pods=list(reversed(PODS)))
+
+
+def test_a_pod_always_reaches_itself():
+    text = rules(policy(policyTypes=["Ingress", "Egress"]))
+    assert chain(text, "ingress-10-0-0-1")[0] == "ip saddr 10.0.0.1 accept"
+    assert chain(text, "egress-10-0-0-1")[0] == "ip daddr 10.0.0.1 accept"
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        ({"cidr": "10.1.2.3/8"}, ["ip saddr 10.0.0.0/8 accept"]),
+        ({"cidr": "010.001.0.0/16"}, ["ip saddr 10.1.0.0/16 accept"]),
+        ({"cidr": "::ffff:10.1.0.0/112"}, ["ip saddr 10.1.0.0/16 accept"]),
+        (
+            {"cidr": "2001:db8::/32", "except": ["2001:db8:1::/48"]},
+            ["ip6 saddr 2001:db8::/32 ip6 saddr != { 2001:db8:1::/48 } accept"],
+        ),
+        (
+            {"cidr": "10.1.0.0/16", "except": ["10.1.2.0/24", "10.1.2.128/25", "10.1.3.0/24"]},
+            ["ip saddr 10.1.0.0/16 ip saddr != { 10.1.2.0/23 } accept"],
+        ),
+        ({"cidr": "10.1.0.0/16", "except": ["2001:db8::/32"]}, ["ip saddr 10.1.0.0/16 accept"]),
+        ({"cidr": "10.1.0.0/40"}, []),
+        ({"cidr": "10.1.0.0/16 accept; drop"}, []),
+        ({"cidr": "10.1.0.0/16", "except": ["}"]}, []),
+    ],
+)
+def test_blocks_are_read_as_the_api_server_does_and_never_copied(block, expected):
+    text = rules(policy(ingress=[{"from": [{"ipBlock": block}]}]))
+    (name,) = [line.removeprefix("jump ") for line in chain(text, "ingress-10-0-0-1") if line.startswith("jump")]
+    assert chain(text, name) == expected
+
+
+BAD_SELECTOR = {"matchExpressions": [{"key": "app", "operator": "Like", "values": ["x"]}]}
+
+
+def test_a_selector_that_cannot_be_read_isolates_the_namespace():
+    text = rules(policy(podSelector=BAD_SELECTOR, ingress=[{}]))
+    assert chain(text, "ingress-10-0-0-1") is not None
+    assert chain(text, "ingress-10-0-0-2") is not None
+    assert chain(text, "ingress-10-0-0-9") is None
+
+
+@pytest.mark.parametrize("peer", [{"podSelector": BAD_SELECTOR}, {"namespaceSelector": BAD_SELECTOR}, {}])
+def test_a_peer_that_cannot_be_read_allows_nobody(peer):
+    text = rules(policy(ingress=[{"from": [peer]}]))
+    (name,) = [line.removeprefix("jump ") for line in chain(text, "ingress-10-0-0-1") if line.startswith("jump")]
+    assert chain(text, name) == []
+
+
+@pytest.mark.parametrize("address", ["10.0.0.300", "1.2.3.4; drop", "fe80::1"])
+def test_an_address_that_is_none_takes_no_part(address):
+    assert address not in rules(policy(), pods=[pod("one", address)])
+
+
+def test_a_cached_pod_gives_the_same_rules_as_the_whole_one():
+    sidecar = {"restartPolicy": "Always", "ports": [{"name": "side", "containerPort": 9000}]}
+    setup = {"ports": [{"name": "setup", "containerPort": 9001}]}
+    whole = pod("one", "10.0.0.1", initContainers=[sidecar, setup])
+    named = policy(ingress=[{"ports": [{"port": name} for name in ("web", "side", "setup")]}])
+    assert rules(named, pods=[slim_pod(whole)]) == rules(named, pods=[whole])
+    text = rules(named, pods=[whole])
+    assert "tcp dport 9000" in text
+    assert "tcp dport 9001" not in text, "an init container that ends serves nobody"
