@@ -6,6 +6,7 @@ Order for every request to a resource: who (front proxy's certificate, then head
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from typing import Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from loft.apiserver import discovery, openapi
 from loft.apiserver.caller import Caller, caller_from
@@ -54,6 +55,11 @@ class ApiServer:
         self._version = version
         self._resources = Resources(now)
         self._documents = _documents(groups, version)
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """End all watches, in the orderly way of a server whose time is over; clients come again elsewhere."""
+        self._stopping.set()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request (ASGI)."""
@@ -67,7 +73,23 @@ class ApiServer:
         except Exception:
             log.exception("%s %s failed", request.method, request.url.path)
             response = failure(ApiError(500, "InternalError", "an internal error occurred; see the log of the server"))
-        await response(scope, receive, send)
+        if isinstance(response, StreamingResponse):
+            await self._stream(response, scope, receive, send)
+        else:
+            await response(scope, receive, send)
+
+    async def _stream(self, response: StreamingResponse, scope: Any, receive: Any, send: Any) -> None:
+        streaming = asyncio.create_task(response(scope, receive, send))
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait((streaming, stopping), return_when=asyncio.FIRST_COMPLETED)
+            ended = streaming.done()
+        finally:
+            streaming.cancel()
+            stopping.cancel()
+            await asyncio.gather(streaming, stopping, return_exceptions=True)
+        if not ended:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _answer(self, request: Request) -> Response:
         path = request.url.path.rstrip("/") or "/"

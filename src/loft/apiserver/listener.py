@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -37,8 +37,8 @@ def open_socket(host: str, port: int) -> socket.socket:
     return listening
 
 
-async def serve(app: Any, listening: socket.socket, trust: Trust) -> None:
-    """Serve until cancelled; then open requests get STOP_S to end."""
+async def serve(app: Application, listening: socket.socket, trust: Trust) -> None:
+    """Serve until cancelled; then watches are ended and other requests get STOP_S."""
     config = uvicorn.Config(
         app,
         http=_protocol(trust),
@@ -47,6 +47,7 @@ async def serve(app: Any, listening: socket.socket, trust: Trust) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         limit_concurrency=REQUESTS_MAX,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=STOP_S,
@@ -59,10 +60,21 @@ async def serve(app: Any, listening: socket.socket, trust: Trust) -> None:
     try:
         await asyncio.shield(serving)
     finally:
+        app.stop()
         server.should_exit = True
         # A cancelled caller still waits for the orderly end; uvicorn itself bounds it by STOP_S.
         with contextlib.suppress(asyncio.CancelledError):
             await serving
+
+
+class Application(Protocol):
+    """An ASGI application that can be told to end what goes on for ever."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request."""
+
+    def stop(self) -> None:
+        """End all streams."""
 
 
 class _Server(uvicorn.Server):

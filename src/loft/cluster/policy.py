@@ -15,11 +15,10 @@ from loft.apiserver.authorize import Attributes, Reviewer, attributes_of, refusa
 from loft.apiserver.call import Call, Object
 from loft.apiserver.caller import Caller
 from loft.apiserver.declaration import Sight
-from loft.apiserver.refusal import forbidden
+from loft.apiserver.refusal import forbidden, not_found
 from loft.cluster.spaceview import SPACES
 from loft.cluster.tenants import Tenants, owns
 from loft.core.resource import NAMESPACES, VIRTUALCLUSTERS
-from loft.kube.errors import NotFound
 
 Find = Callable[[], Awaitable[Object]]
 
@@ -50,13 +49,17 @@ class SpacePolicy:
             return await self._sight(call)
         if await self._reviewer.allowed(caller, on_namespace(call.verb, call.name)):
             return None
-        try:
-            space = await find()
-        except NotFound:
-            raise refusal(call, SPACES) from None
-        if owns(caller, space) or (call.verb == "get" and self._tenants.is_shown(caller, space)):
+        if not caller.is_ours and not self._tenants.namespaces_of(caller):
+            raise refusal(call, SPACES)
+        # Whether a space one may not see exists is not told: it is not found, as one that does not exist.
+        space = await find()
+        if owns(caller, space):
             return None
-        raise refusal(call, SPACES)
+        if not self._tenants.is_shown(caller, space):
+            raise not_found(SPACES, call.name)
+        if call.verb != "get":
+            raise refusal(call, SPACES)
+        return None
 
     async def _sight(self, call: Call) -> Sight | None:
         caller = call.caller
