@@ -16,6 +16,7 @@ from loft.gateway import upstream
 from loft.gateway.authenticate import Passenger, View, authenticate, unauthorized
 from loft.gateway.credential import BadCredential, Credential, find_credential
 from loft.gateway.decision import Allow, Ask, Decision, Deny, Refused, Request
+from loft.gateway.status import warning
 from loft.gateway.target import BadTarget, Target, parse
 from loft.identity.requestinfo import RequestInfo, request_info
 from loft.identity.scope import ScopedRequest, TargetKind, is_allowed
@@ -60,9 +61,23 @@ def decide(request: Request, view: View, now: datetime) -> Decision:
     """Return what to do with a request."""
     audit: dict[str, str] = {}
     try:
-        return _decide(request, view, now, audit)
-    except Refused as bad:
-        return msgspec.structs.replace(bad.deny, audit=audit if "user" in audit else {})
+        decision = _decide(request, view, now, audit)
+    except Refused as refused:
+        decision = msgspec.structs.replace(refused.deny, audit=audit if "user" in audit else {})
+    if isinstance(decision, Ask) and isinstance(decision.then, Deny):
+        return msgspec.structs.replace(decision, then=_noticeable(decision.then, request))
+    return _noticeable(decision, request) if isinstance(decision, Deny) else decision
+
+
+def _noticeable(deny: Deny, request: Request) -> Deny:
+    """Add the message as a warning to the answer of a discovery request.
+
+    kubectl asks for /api and /apis first and does not print the message of a Status it gets there, only "could
+    not find the requested resource" and the like; warnings it prints always.
+    """
+    if request.path.partition("?")[0].endswith(("/api", "/apis")):
+        return msgspec.structs.replace(deny, headers=(*deny.headers, ("warning", warning(deny.message))))
+    return deny
 
 
 def _decide(request: Request, view: View, now: datetime, audit: dict[str, str]) -> Decision:

@@ -37,3 +37,10 @@ def status(code: int, message: str) -> dict[str, Any]:
 def status_text(code: int, message: str) -> str:
     """Return the Status object as JSON."""
     return msgspec.json.encode(status(code, message)).decode()
+
+
+def warning(message: str) -> str:
+    """Return the value of a Warning header with the message (RFC 7234 section 5.5; code 299 as Kubernetes does)."""
+    printable = "".join(character if " " <= character <= "~" else "?" for character in message)
+    escaped = printable.replace("\\", "\\\\").replace('"', '\\"')
+    return f'299 loft "{escaped}"'

@@ -30,7 +30,7 @@ from loft.gateway.settings import (
 )
 from loft.identity.directory import Directory
 from loft.identity.keys import key_hash
-from loft.pki.authority import issue, new_authority
+from loft.pki.authority import KeyPair, issue, new_authority
 
 NOW = datetime.now(UTC)
 KEY = "a" * 64
@@ -254,15 +254,30 @@ class Certificates:
         return path
 
 
-class Bed:
-    """The two gateways with the showing upstream behind the agent."""
+class Behind(msgspec.Struct, frozen=True, kw_only=True):
+    """The API server behind the agent; also used as the API server of its virtual clusters."""
 
-    def __init__(self, directory: Path) -> None:
+    address: str
+    ca: bytes
+    gateway: KeyPair
+    """Client certificate that may only impersonate there."""
+    token: str
+    """Of a ServiceAccount that may only impersonate."""
+
+
+class Bed:
+    """The two gateways, in front of the given API server or of the upstream that shows what reached it."""
+
+    def __init__(self, directory: Path, behind: Behind | None = None) -> None:
         self.directory = directory
         self.loop = Loop()
         self.certificates = Certificates(directory)
         self.upstream = Upstream(self.certificates.file(self.certificates.server), self.certificates.authority_file)
         self._server = self.loop.run(self.upstream.start())
+        made = self.certificates
+        self.behind = behind or Behind(
+            address=f"127.0.0.1:{self.upstream.port}", ca=made.ca.cert, gateway=made.gateway, token="impersonator-token"
+        )
         self.may_get = True
         self.asked: list[tuple[str, str, str]] = []
         ports = free_ports(5)
@@ -293,21 +308,16 @@ class Bed:
 
     def fill_agent(self, gateway: Gateway) -> None:
         """Give an agent's gateway all it needs."""
-        made, address = self.certificates, f"127.0.0.1:{self.upstream.port}"
+        made, behind = self.certificates, self.behind
         gateway.set_directory(directory())
         gateway.set_serving_certificate(made.server)
         gateway.set_centre_listener(CentreListener(serving=made.server, client_ca=made.ca.cert))
-        gateway.set_api_server(ApiServerRoute(address=address, ca=made.ca.cert))
-        gateway.set_impersonator_token("impersonator-token")
-        inner = VirtualClusterRoute(namespace="space", name="vc", address=address, ca=made.ca.cert, client=made.gateway)
-        closed = VirtualClusterRoute(
-            namespace="space",
-            name="closed",
-            address=address,
-            ca=made.ca.cert,
-            client=made.gateway,
-            allow_service_accounts=False,
+        gateway.set_api_server(ApiServerRoute(address=behind.address, ca=behind.ca))
+        gateway.set_impersonator_token(behind.token)
+        inner = VirtualClusterRoute(
+            namespace="space", name="vc", address=behind.address, ca=behind.ca, client=behind.gateway
         )
+        closed = msgspec.structs.replace(inner, name="closed", allow_service_accounts=False)
         self.agent_routes = [inner, closed]
         gateway.set_virtual_clusters(self.agent_routes)
 

@@ -6,10 +6,7 @@ from loft.gateway.envoy.proto import Json, typed
 from loft.gateway.status import status
 
 _DECISION = "envoy.filters.http.ext_authz"
-_UNREACHABLE = (
-    "cannot reach %DYNAMIC_METADATA(envoy.filters.http.ext_authz:destination)%: "
-    "%RESPONSE_CODE_DETAILS% %UPSTREAM_TRANSPORT_FAILURE_REASON%"
-)
+_UNREACHABLE = "cannot reach %DYNAMIC_METADATA(envoy.filters.http.ext_authz:destination)%: %RESPONSE_CODE_DETAILS%"
 
 AUDIT_FIELDS = ("user", "key", "verb", "target", "cluster", "space", "virtualCluster", "apiGroup", "resource")
 
@@ -30,8 +27,8 @@ def local_replies() -> Json:
             _mapper(_details("rbac_access_denied", prefix=True), _json(403, "the request was not authenticated")),
             _mapper(_details("direct_response"), decided),
             _mapper(_flags("NC"), _json(503, "the connection to the cluster is being set up; try again")),
-            _mapper(_flags("UH", "UF", "UO", "UC", "UR", "URX", "LR"), _json(503, _UNREACHABLE)),
-            _mapper(_flags("UT", "SI"), _json(504, _UNREACHABLE)),
+            _mapper(_flags("UH", "UF", "UO", "UC", "UR", "URX", "LR"), _json(503, _UNREACHABLE), warn=True),
+            _mapper(_flags("UT", "SI"), _json(504, _UNREACHABLE), warn=True),
             _mapper(_code(400), _json(400, "the request is refused: %RESPONSE_CODE_DETAILS%")),
             _mapper(_code(403), _json(403, "the request is refused: %RESPONSE_CODE_DETAILS%")),
             _mapper(_code(404), _json(404, "this path is not served here")),
@@ -77,8 +74,12 @@ def audit_log(path: str) -> Json:
     return {**logger, "filter": authenticated}
 
 
-def _mapper(condition: Json, body: Json) -> Json:
-    return {"filter": condition, "body_format_override": body}
+def _mapper(condition: Json, body: Json, *, warn: bool = False) -> Json:
+    mapper: Json = {"filter": condition, "body_format_override": body}
+    if warn:  # kubectl prints it also where it does not print the message (see decide._noticeable)
+        header = {"key": "warning", "value": f'299 loft "{_UNREACHABLE}"'}
+        mapper["headers_to_add"] = [{"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]
+    return mapper
 
 
 def _json(code: int, message: str) -> Json:
