@@ -56,7 +56,7 @@ def render(value: int, *, binary: bool = False) -> str:
     sign, value = ("-", -value) if value < 0 else ("", value)
     if value == 0:
         return "0"
-    if binary and value % NANO == 0 and value // NANO >= 1024:
+    if binary and value % NANO == 0:
         whole = value // NANO
         for suffix, bits in sorted(_BINARY.items(), key=lambda item: -item[1]):
             if whole % (1 << bits) == 0:

@@ -555,3 +555,35 @@ def test_an_impersonator_may_only_impersonate(api_server: ApiServer) -> None:
     with_client(api_server.endpoint, grant)
     with_client(anna, as_anna)
     with_client(impersonator, as_itself)
+
+
+def test_upgrade_hands_over_a_raw_stream(api_server: ApiServer) -> None:
+    """A watch over WebSocket is what an API server upgrades to without a kubelet."""
+
+    async def test(client: Client) -> None:
+        space = await namespace(client, "upgrading")
+        await client.create(CONFIGMAPS, configmap(space, "map"))
+        headers = [
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ("Origin", api_server.url),
+        ]
+        answer = await client.upgrade("GET", CONFIGMAPS.path(space) + "?watch=true", headers)
+        try:
+            assert answer.status == 101
+            assert answer.header("upgrade").lower() == "websocket"
+            # RFC 6455 §1.3: the accept value that belongs to this key.
+            assert answer.header("Sec-WebSocket-Accept") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+            async with asyncio.timeout(10):
+                head = await answer.reader.readexactly(4)
+                assert head[0] == 0x81, "one whole text frame"
+                event = json.loads(await answer.reader.readexactly(int.from_bytes(head[2:4])))
+            assert (event["type"], event["object"]["metadata"]["name"]) == ("ADDED", "map")
+        finally:
+            answer.writer.close()
+            with contextlib.suppress(OSError):
+                await answer.writer.wait_closed()
+
+    with_client(api_server.endpoint, test)
