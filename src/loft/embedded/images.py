@@ -112,8 +112,17 @@ def ensure_images(progress: Progress) -> list[Built]:
         if not archive.exists():
             progress(f"building image {image.reference}")
             oci.write_image(archive, image.reference, image.layers(progress), image.config)
+            _forget_older(archive)
         built.append(Built(image.reference, archive))
     return built
+
+
+def _forget_older(path: Path) -> None:
+    """Remove earlier builds of the same image or layer; nothing refers to them any more."""
+    prefix = path.name.rpartition("-")[0]
+    for other in path.parent.glob(f"{prefix}-*.tar"):
+        if other != path and other.name.rpartition("-")[0] == prefix:
+            other.unlink(missing_ok=True)
 
 
 def import_images(layout: Layout, built: list[Built], progress: Progress) -> None:
@@ -144,6 +153,7 @@ def _cached(name: str, key: str, make: Callable[[Path], None]) -> Path:
         temporary = path.with_name(f".{path.name}.new")
         make(temporary)
         temporary.rename(path)
+        _forget_older(path)
     return path
 
 
