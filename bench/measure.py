@@ -42,10 +42,8 @@ def timed(action: Callable[[], object], *, runs: int, warmup: int = 1) -> list[f
 
 def show(name: str, seconds: list[float]) -> None:
     """Print minimum, median and maximum."""
-    low, high = min(seconds), max(seconds)
-    print(
-        f"{name:40} min {low:7.3f} s   median {statistics.median(seconds):7.3f} s   max {high:7.3f} s   n {len(seconds)}"
-    )
+    columns = (("min", min(seconds)), ("median", statistics.median(seconds)), ("max", max(seconds)))
+    print(f"{name:40}" + "".join(f" {label} {value:7.3f} s  " for label, value in columns) + f" n {len(seconds)}")
 
 
 def private_bytes(pid: int) -> int:
