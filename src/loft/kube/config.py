@@ -218,7 +218,10 @@ def _refuse_unsupported(cluster: kc.Cluster, user: kc.User, *, inline_only: bool
         ("exec", user.exec),
         ("tokenFile", user.token_file),
         ("proxy-url", cluster.proxy_url),
-        ("as", user.impersonate or user.impersonate_groups or user.impersonate_uid or user.impersonate_extra),
+        ("as", user.impersonate),
+        ("as-uid", user.impersonate_uid),
+        ("as-groups", user.impersonate_groups),
+        ("as-user-extra", user.impersonate_extra),
     ):
         if given:
             raise ConfigError(f"{field} is refused here: only certificates and tokens given inline can be used")

@@ -63,6 +63,12 @@ class Controller:
     async def run(self) -> None:
         """Work until cancelled; reconciles under way are cancelled with it."""
         running: set[asyncio.Task[None]] = set()
+
+        def ended(task: asyncio.Task[None]) -> None:
+            # The worker is free only now, after the task has told of its key: look for keys once more.
+            running.discard(task)
+            self._changed.set()
+
         async with asyncio.TaskGroup() as group:
             while True:
                 self._changed.clear()
@@ -71,8 +77,7 @@ class Controller:
                 while len(running) < self._workers and (key := self._queue.get()) is not None:
                     task = group.create_task(self._work(key), name=f"{self.name} {key}")
                     running.add(task)
-                    task.add_done_callback(running.discard)
-                # A worker that ends sets the event, so free workers are noticed here as well.
+                    task.add_done_callback(ended)
                 await self._sleep(None if due is None else due - now)
 
     async def _sleep(self, delay_s: float | None) -> None:

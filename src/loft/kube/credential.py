@@ -7,8 +7,10 @@ end. So a credential is asked for with every request, and answered from memory w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import signal
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -123,6 +125,8 @@ async def run_plugin(plugin: ExecPlugin, endpoint: Endpoint) -> Identity:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            # A group of its own, so that what the plugin has started can be ended with it.
+            start_new_session=True,
             env=os.environ | dict(plugin.env) | {"KUBERNETES_EXEC_INFO": json.dumps(exec_info(plugin, endpoint))},
         )
     except OSError as error:
@@ -135,7 +139,8 @@ async def run_plugin(plugin: ExecPlugin, endpoint: Endpoint) -> Identity:
         raise _refused(plugin, f"gave no credential within {EXEC_TIMEOUT_S:.0f} s") from error
     finally:
         if process.returncode is None:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
     if process.returncode != 0:
         last = complaint[-OUTPUT_BYTES_MAX:].decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
