@@ -97,12 +97,20 @@ def host_patch(wanted: Object, host: Object, mapping: Mapping) -> Object:
         want, have = at(wanted, path), at(host, path)
         if want is ABSENT:
             if have is not ABSENT and not current:
-                put(patch, path, None)
+                put(patch, _topmost(path, wanted), None)
         elif isinstance(want, dict):
             _put_map(patch, path, (want, have), current)
         elif (not current and want != have and not (not want and have is ABSENT)) or not covers(_plain(have), want):
             put(patch, path, want)
     return patch
+
+
+def _topmost(path: tuple[str, ...], wanted: Object) -> tuple[str, ...]:
+    """Return the shortest path, below the first step, that is absent from what we want: no empty shells are left."""
+    for length in range(min(2, len(path)), len(path)):
+        if at(wanted, path[:length]) is ABSENT:
+            return path[:length]
+    return path
 
 
 def _put_map(patch: Object, path: tuple[str, ...], sides: tuple[Object, Any], current: bool) -> None:

@@ -26,10 +26,15 @@ DRIVER = "vcluster.loft.sh"
 BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
 
 
+def is_bound(claim: Object) -> bool:
+    """Whether the claim has had a volume; from then on class and volume are what the host chose."""
+    return objects.status(claim).get("phase") in ("Bound", "Lost")
+
+
 def storage_class(value: Any, at: At) -> Any:
     """Let a class cross that the host allows; without one the host's default class is used."""
-    if value is ABSENT:
-        return ABSENT
+    if value is ABSENT or is_bound(at.scope.source):
+        return value
     allowed = at.scope.context.settings.storage_classes
     if value == "":
         raise Refused("", "a claim without a class could bind any free volume of the host; leave the field out")
@@ -40,8 +45,7 @@ def storage_class(value: Any, at: At) -> Any:
 
 def volume_name(value: Any, at: At) -> Any:
     """Refuse a volume picked by the tenant; after binding the name is ours and needs no crossing."""
-    bound = objects.status(at.scope.source).get("phase") in ("Bound", "Lost")
-    if value is ABSENT or value == "" or bound:
+    if value is ABSENT or value == "" or is_bound(at.scope.source):
         return ABSENT
     raise Refused("", "volumes of the host cannot be picked by name")
 
@@ -67,7 +71,7 @@ def update(wanted: Object, host: Object, mapping: Mapping) -> list[HostPatch]:
 def lost(pair: Pair) -> list[Step] | None:
     """Say so when a bound claim is gone from the host: its data is, so nothing new takes its place in silence."""
     virtual = pair.virtual
-    if pair.host is not None or objects.status(virtual).get("phase") not in ("Bound", "Lost"):
+    if pair.host is not None or not is_bound(virtual):
         return None
     if objects.status(virtual).get("phase") == "Lost" or objects.is_deleting(virtual):
         return []

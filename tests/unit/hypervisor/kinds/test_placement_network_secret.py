@@ -1,0 +1,121 @@
+"""Small rules with power: tolerations, affinity, DNS, Secret types, reservations."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from loft.hypervisor.core.context import Context
+from loft.hypervisor.core.mapping import ABSENT, At, Scope
+from loft.hypervisor.core.names import Names
+from loft.hypervisor.kinds.persistentvolumeclaim import plan_volume
+from loft.hypervisor.kinds.pod_network import dns_config, dns_policy, hostname
+from loft.hypervisor.kinds.pod_placement import affinity_term, tolerations
+from loft.hypervisor.kinds.secret import secret_type
+from loft.hypervisor.kinds.service import is_reservation_of
+from loft.hypervisor.settings import Settings
+
+
+def at(source: dict[str, Any] | None = None, **settings: Any) -> At:
+    context = Context(
+        settings=Settings(name="dev", host_namespace="vc", **settings),
+        now=datetime(2026, 1, 1, tzinfo=UTC),
+        dns_ip="10.0.0.10",
+    )
+    source = source or {"metadata": {"name": "web", "namespace": "default"}, "spec": {}}
+    return At("here", {}, Scope(Names("dev", "vc"), context, source, "default"))
+
+
+@pytest.mark.parametrize(
+    ("toleration", "crosses"),
+    [
+        ({"key": "node.kubernetes.io/not-ready", "operator": "Exists"}, True),
+        ({"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}, False),
+        ({"operator": "Exists"}, False),
+        ({"key": "gpu", "value": "yes"}, False),
+    ],
+)
+def test_only_allowed_taints_are_tolerated_on_the_host(toleration: dict[str, Any], crosses: bool) -> None:
+    assert (tolerations([toleration], at()) == [toleration]) is crosses
+
+
+def test_the_host_can_offer_more_taints() -> None:
+    assert tolerations([{"key": "gpu", "value": "yes", "future": 1}], at(tolerations=("gpu",))) == [
+        {"key": "gpu", "value": "yes"}
+    ]
+
+
+def test_pod_affinity_to_chosen_namespaces_by_label_is_refused() -> None:
+    here = at()
+    affinity_term({"topologyKey": "z", "labelSelector": {}, "namespaceSelector": {"matchLabels": {"a": "b"}}}, here)
+    assert [refusal.field for refusal in here.scope.refusals] == ["here.namespaceSelector"]
+
+
+def test_pod_affinity_without_a_selector_matches_nothing_as_inside() -> None:
+    assert affinity_term({"topologyKey": "z"}, at()) == {"topologyKey": "z"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "host", "servers"),
+    [
+        ("ClusterFirst", "None", ["10.0.0.10", "192.0.2.1"]),
+        ("ClusterFirstWithHostNet", "None", ["10.0.0.10", "192.0.2.1"]),
+        ("None", "None", ["192.0.2.1"]),
+        ("Default", "Default", ["192.0.2.1"]),
+    ],
+)
+def test_dns_policies(policy: str, host: str, servers: list[str]) -> None:
+    pod = {"metadata": {"name": "web", "namespace": "default"}, "spec": {"dnsPolicy": policy}}
+    assert dns_policy(policy, at(pod)) == host
+    assert dns_config({"nameservers": ["192.0.2.1"]}, at(pod))["nameservers"] == servers
+
+
+def test_the_host_name_is_the_virtual_pods() -> None:
+    assert hostname(ABSENT, at()) == "web"
+    assert hostname("mine", at()) == "mine"
+    long = {"metadata": {"name": "a." * 40 + "b", "namespace": "default"}}
+    assert len(hostname(ABSENT, at(long))) <= 63 and "." not in hostname(ABSENT, at(long))
+
+
+@pytest.mark.parametrize(
+    ("virtual", "host"),
+    [
+        ("kubernetes.io/tls", "kubernetes.io/tls"),
+        ("kubernetes.io/service-account-token", "Opaque"),
+        ("bootstrap.kubernetes.io/token", "Opaque"),
+        ("helm.sh/release.v1", "Opaque"),
+    ],
+)
+def test_secret_types_with_power_become_opaque(virtual: str, host: str) -> None:
+    assert secret_type(virtual, at()) == host
+
+
+@pytest.mark.parametrize(
+    ("address", "marks", "adopted"),
+    [
+        ("10.0.0.5", {"vcluster.loft.sh/reservation": "x"}, True),
+        ("10.0.0.5", {"vcluster.loft.sh/reservation": "x", "vcluster.loft.sh/object-namespace": "default"}, True),
+        ("10.0.0.5", {"vcluster.loft.sh/reservation": "x", "vcluster.loft.sh/object-namespace": "other"}, False),
+        ("10.0.0.5", {}, False),
+        ("10.0.0.6", {"vcluster.loft.sh/reservation": "x"}, False),
+        ("None", {"vcluster.loft.sh/reservation": "x"}, False),
+    ],
+)
+def test_a_reservation_is_adopted_by_address(address: str, marks: dict[str, str], adopted: bool) -> None:
+    virtual = {"metadata": {"name": "web", "namespace": "default"}, "spec": {"clusterIP": address}}
+    host = {"metadata": {"annotations": marks}, "spec": {"clusterIP": "10.0.0.5"}}
+    assert is_reservation_of(virtual, host) is adopted
+
+
+def test_a_volume_goes_with_its_claim_and_a_tenants_own_stays() -> None:
+    volume = {
+        "metadata": {"name": "pvc-1", "uid": "p1", "annotations": {"vcluster.loft.sh/host-volume": "pvc-1"}},
+        "spec": {"claimRef": {"namespace": "default", "name": "data", "uid": "u1"}},
+        "status": {"phase": "Bound"},
+    }
+    assert plan_volume(volume, {"metadata": {"uid": "u1"}}) == []
+    assert len(plan_volume(volume, None)) == 2
+    assert len(plan_volume(volume, {"metadata": {"uid": "u2"}})) == 2
+    assert plan_volume(volume | {"metadata": {"name": "own"}}, None) == []
