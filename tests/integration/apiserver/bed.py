@@ -13,7 +13,7 @@ import ssl
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from integration.api_server import ApiServer, binary
+from integration.apiserver.front import Front
 from loft.api.management import ClusterConnect, ClusterConnectStatus
 from loft.apiserver.app import ApiServer as Application
 from loft.apiserver.authorize import Reviewer
@@ -267,6 +268,7 @@ class Bed:
         headers: Sequence[tuple[str, str]] = (),
         certificate: KeyPair | None = None,
         server: str = "management",
+        content_type: str = "application/json",
     ) -> tuple[int, Any]:
         """Send a request straight to one of our servers; returns (status, decoded answer)."""
         context = ssl.create_default_context(cadata=self.authority.cert.decode())
@@ -279,7 +281,9 @@ class Bed:
         with contextlib.closing(connection):
             connection.putrequest(method, path)
             data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-            sent = [("Content-Type", "application/json"), ("Content-Length", str(len(data))), *headers]
+            sent = [("Content-Length", str(len(data))), *headers]
+            if content_type:
+                sent.insert(0, ("Content-Type", content_type))
             for name, value in sent:
                 connection.putheader(name, value)
             connection.endheaders(data)
@@ -298,6 +302,31 @@ class Bed:
             headers.append(("X-Remote-Extra-Loft-Key", key))
         path = f"/apis/management.loft.sh/v1/{path}"
         return self.call(method, path, body, headers=headers, certificate=self.gateway)
+
+    @contextlib.contextmanager
+    def front(self, user: str, teams: Sequence[str] = ()) -> Iterator[Callable[..., str]]:
+        """Yield kubectl for a user who reaches the management server through a gateway."""
+        front = Front(self.ports["management"], self.authority.cert, self.gateway, user, tuple(teams))
+
+        def kubectl(*args: str, stdin: str | None = None, ok: bool = True, env: dict[str, str] | None = None) -> str:
+            cache = f"--cache-dir={self.folder / 'cache' / user}"
+            result = subprocess.run(
+                ["kubectl", f"--server={front.url}", cache, *args],
+                executable=binary(),
+                input=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=60,
+                env=self.environment(env),
+            )
+            assert (result.returncode == 0) == ok, f"kubectl {' '.join(args)} -> {result.returncode}\n{result.stdout}"
+            return result.stdout
+
+        try:
+            yield kubectl
+        finally:
+            front.close()
 
     # The servers
 
