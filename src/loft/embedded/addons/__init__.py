@@ -18,11 +18,12 @@ MANAGER = "loft-embedded"
 
 async def apply_addons(client: Client, layout: Layout) -> None:
     """Apply every manifest by server-side apply. Raises: ApiError."""
+    await metrics.ensure_serving(client, layout, MANAGER)
     manifests = [
         *roles.manifests(),
         *dns.manifests(layout.dns_ip),
         *localpath.manifests(),
-        *metrics.manifests(),
+        *metrics.manifests((layout.pki / "ca.crt").read_bytes()),
     ]
     for manifest in manifests:
         resource = KNOWN[manifest["apiVersion"], manifest["kind"]]
@@ -33,4 +34,5 @@ async def run_addons(client: Client, layout: Layout) -> None:
     """Run the loops until cancelled."""
     async with asyncio.TaskGroup() as group:
         group.create_task(keep_running("local-path", lambda: localpath.run(client, layout)))
+        group.create_task(keep_running("metrics-server", lambda: metrics.keep_serving(client, layout, MANAGER)))
         group.create_task(keep_running("network policies", lambda: networkpolicy.run(client, layout)))

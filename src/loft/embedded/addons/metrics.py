@@ -1,18 +1,36 @@
-"""metrics.k8s.io: what `kubectl top` and the HorizontalPodAutoscaler ask, served by metrics-server."""
+"""metrics.k8s.io: what `kubectl top` and the HorizontalPodAutoscaler ask, served by metrics-server.
+
+Verified on both sides: it knows the kubelets by the cluster's authority, and the API server knows it by a
+certificate of that authority, which lies in a Secret and is renewed there (metrics-server reads it anew).
+"""
 
 from __future__ import annotations
 
+import asyncio
+import base64
+from datetime import UTC, datetime
 from typing import Any
+
+from loft.core.resource import SECRETS
+from loft.embedded.layout import Layout
+from loft.kube.client import Client
+from loft.kube.errors import NotFound
+from loft.pki import authority
+from loft.pki.authority import KeyPair
 
 IMAGE = "loft.sh/metrics-server:v0.9.0"
 NAME = "metrics-server"
 NAMESPACE = "kube-system"
 PORT = 10250
+SERVING = "metrics-server-serving"
+"""The Secret with its certificate."""
+SERVING_NAME = f"{NAME}.{NAMESPACE}.svc"
+RENEWAL_CHECK_S = 3600.0
 RBAC = "rbac.authorization.k8s.io"
 
 
-def manifests() -> list[dict[str, Any]]:
-    """Return metrics-server with its APIService; kubelet certificates are verified by the cluster's authority."""
+def manifests(ca: bytes) -> list[dict[str, Any]]:
+    """Return metrics-server with its APIService, which trusts `ca` (PEM); its Secret is made by `ensure_serving`."""
     labels = {"k8s-app": NAME}
     metadata = {"name": NAME, "namespace": NAMESPACE, "labels": labels}
     return [
@@ -39,8 +57,7 @@ def manifests() -> list[dict[str, Any]]:
                 "version": "v1beta1",
                 "groupPriorityMinimum": 100,
                 "versionPriority": 100,
-                # metrics-server makes its own serving certificate at each start, which nobody can pin.
-                "insecureSkipTLSVerify": True,
+                "caBundle": base64.b64encode(ca).decode(),
                 "service": {"name": NAME, "namespace": NAMESPACE, "port": 443},
             },
         },
@@ -68,7 +85,7 @@ def _roles() -> list[dict[str, Any]]:
         "kind": "ClusterRole",
         "metadata": {
             "name": "system:aggregated-metrics-reader",
-            "labels": {f"{RBAC.removesuffix('.k8s.io')}.k8s.io/aggregate-to-view": "true"},
+            "labels": {f"{RBAC}/aggregate-to-view": "true"},
         },
         "rules": [{"apiGroups": ["metrics.k8s.io"], "resources": ["pods", "nodes"], "verbs": ["get", "list", "watch"]}],
     }
@@ -97,7 +114,8 @@ def _pod() -> dict[str, Any]:
                 "image": IMAGE,
                 "imagePullPolicy": "IfNotPresent",
                 "args": [
-                    "--cert-dir=/tmp",
+                    "--tls-cert-file=/serving/tls.crt",
+                    "--tls-private-key-file=/serving/tls.key",
                     f"--secure-port={PORT}",
                     "--kubelet-preferred-address-types=InternalIP",
                     "--kubelet-certificate-authority=/var/run/secrets/kubernetes.io/serviceaccount/ca.crt",
@@ -114,8 +132,53 @@ def _pod() -> dict[str, Any]:
                     "readOnlyRootFilesystem": True,
                     "capabilities": {"drop": ["ALL"]},
                 },
-                "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+                "volumeMounts": [{"name": "serving", "mountPath": "/serving", "readOnly": True}],
             }
         ],
-        "volumes": [{"name": "tmp", "emptyDir": {}}],
+        "volumes": [{"name": "serving", "secret": {"secretName": SERVING}}],
     }
+
+
+def serving_secret(pair: KeyPair) -> dict[str, Any]:
+    """Return the Secret that holds a serving certificate."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": {"name": SERVING, "namespace": NAMESPACE},
+        "data": {
+            "tls.crt": base64.b64encode(pair.cert).decode(),
+            "tls.key": base64.b64encode(pair.key).decode(),
+        },
+    }
+
+
+def is_good(secret: dict[str, Any] | None, ca: bytes, now: datetime) -> bool:
+    """Tell whether the Secret holds a certificate of `ca` that is not due for renewal."""
+    data = (secret or {}).get("data") or {}
+    try:
+        cert = base64.b64decode(data["tls.crt"])
+        return bool(data["tls.key"]) and authority.issued_by(cert, ca) and not authority.due(cert, now)
+    except (KeyError, ValueError):
+        return False
+
+
+async def ensure_serving(client: Client, layout: Layout, manager: str) -> None:
+    """Make the serving certificate when it is missing, foreign or due. Raises: ApiError."""
+    ca = KeyPair(cert=(layout.pki / "ca.crt").read_bytes(), key=(layout.pki / "ca.key").read_bytes())
+    now = datetime.now(UTC)
+    try:
+        secret = await client.get(SECRETS, SERVING, NAMESPACE)
+    except NotFound:
+        secret = None
+    if is_good(secret, ca.cert, now):
+        return
+    pair = authority.issue(ca, common_name=SERVING_NAME, dns=(SERVING_NAME,), usage="server", now=now)
+    await client.apply(SECRETS, serving_secret(pair), manager=manager)
+
+
+async def keep_serving(client: Client, layout: Layout, manager: str) -> None:
+    """Renew the certificate in time, until cancelled."""
+    while True:
+        await ensure_serving(client, layout, manager)
+        await asyncio.sleep(RENEWAL_CHECK_S)
