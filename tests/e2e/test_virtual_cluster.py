@@ -1,0 +1,256 @@
+"""A virtual cluster by its chart, used as its owner would use it: a Kubernetes of one's own inside one namespace."""
+
+import base64
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from loft.embedded.binaries import find
+from loft.helm.charts import chart_path
+
+NAMESPACE = "team-a"
+NAME = "dev"
+
+APPLICATION = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: page}
+data: {index.html: "served from a virtual cluster\\n"}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      securityContext: {runAsNonRoot: true, runAsUser: 1000, seccompProfile: {type: RuntimeDefault}}
+      containers:
+      - name: web
+        image: loft.sh/demo:1
+        command: [sh, -c, "echo kept > /data/note; exec httpd -f -v -p 8080 -h /www"]
+        volumeMounts: [{name: page, mountPath: /www}, {name: data, mountPath: /data}]
+        securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+      volumes: [{name: page, configMap: {name: page}}, {name: data, persistentVolumeClaim: {claimName: data}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: client}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers: [{name: client, image: "loft.sh/demo:1", command: [sleep, "100000"]}]
+"""
+
+IN_CLUSTER = """
+import json, ssl, urllib.request, os
+base = "/var/run/secrets/kubernetes.io/serviceaccount/"
+context = ssl.create_default_context(cafile=base + "ca.crt")
+url = "https://kubernetes.default.svc/apis/authentication.k8s.io/v1/selfsubjectreviews"
+body = json.dumps({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}).encode()
+headers = {"Authorization": "Bearer " + open(base + "token").read(), "Content-Type": "application/json"}
+request = urllib.request.Request(url, body, headers)
+answer = json.load(urllib.request.urlopen(request, context=context))
+print(answer["status"]["userInfo"]["username"])
+"""
+
+
+class Tenant:
+    """kubectl inside the virtual cluster."""
+
+    def __init__(self, machine, kubeconfig):
+        self._machine = machine
+        self._flag = f"--kubeconfig={kubeconfig}"
+
+    def __call__(self, *words, **options):
+        return self._machine("kubectl", self._flag, *words, **options)
+
+    def get(self, *words):
+        return yaml.safe_load(self("get", *words, "-o", "json").stdout)
+
+    def start(self, *words):
+        return subprocess.Popen(
+            ["kubectl", self._flag, *words], stdout=subprocess.PIPE, env=self._machine.environment, text=True
+        )
+
+
+def wait_for(check, timeout_s=60):
+    deadline = time.monotonic() + timeout_s
+    while not (found := check()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.3)
+    return found
+
+
+@pytest.fixture(scope="module")
+def tenant(machine, tmp_path_factory):
+    machine.kubectl("create", "namespace", NAMESPACE)
+    ranges = machine.get("servicecidr", "kubernetes")["spec"]["cidrs"]
+    began = time.monotonic()
+    machine(
+        *(str(find("helm")), "install", NAME, str(chart_path("virtualcluster")), "--namespace", NAMESPACE),
+        *("--set", f"serviceCIDR={ranges[0]}", "--set", "hostNodes.enabled=true"),
+    )
+    machine.kubectl("wait", "-n", NAMESPACE, f"pod/{NAME}-0", "--for=create", "--timeout=60s")
+    machine.kubectl("wait", "-n", NAMESPACE, f"pod/{NAME}-0", "--for=condition=Ready", "--timeout=120s")
+    print(f"virtual cluster: helm install -> Ready in {time.monotonic() - began:.1f} s")
+    secret = machine.get("secret", f"vc-{NAME}", "-n", NAMESPACE)
+    address = machine.get("service", NAME, "-n", NAMESPACE)["spec"]["clusterIP"]
+    config = yaml.safe_load(base64.b64decode(secret["data"]["config"]))
+    config["clusters"][0]["cluster"]["server"] = f"https://{address}:443"
+    path = tmp_path_factory.mktemp("tenant") / "kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    yield Tenant(machine, path)
+    machine(str(find("helm")), "uninstall", NAME, "--namespace", NAMESPACE)
+    machine.kubectl("delete", "namespace", NAMESPACE, "--timeout=90s")
+
+
+@pytest.fixture(scope="module")
+def application(tenant):
+    tenant("apply", "-f", "-", stdin=APPLICATION)
+    tenant("rollout", "status", "deployment/web", "--timeout=90s")
+    tenant("wait", "pod/client", "--for=condition=Ready", "--timeout=60s")
+    return tenant
+
+
+def test_it_is_a_cluster_of_its_own(tenant, machine):
+    names = {item["metadata"]["name"] for item in tenant.get("namespaces")["items"]}
+    assert {"default", "kube-system"} <= names
+    assert NAMESPACE not in names
+    tenant("create", "namespace", "mine")
+    assert machine.kubectl("get", "namespace", "mine", check=False).returncode != 0
+
+
+def test_its_pods_run_on_the_host_and_the_owner_sees_them_run(application, machine):
+    (pod,) = application.get("pods", "-l", "app=web")["items"]
+    assert pod["status"]["phase"] == "Running"
+    hosts = [
+        item["metadata"]["name"]
+        for item in machine.get("pods", "-n", NAMESPACE)["items"]
+        if item["status"].get("podIP") == pod["status"]["podIP"]
+    ]
+    assert len(hosts) == 1
+    assert hosts[0] != pod["metadata"]["name"]
+    assert application.get("nodes")["items"]
+
+
+def test_a_service_is_reached_by_name_from_another_pod(application):
+    def answer():
+        return application("exec", "client", "--", "timeout", "3", "wget", "-qO-", "http://web", check=False).stdout
+
+    assert wait_for(lambda: answer() == "served from a virtual cluster\n")
+
+
+def test_a_service_has_the_hosts_address_at_once(application, machine):
+    address = application.get("service", "web")["spec"]["clusterIP"]
+    owners = [
+        item for item in machine.get("services", "-n", NAMESPACE)["items"] if item["spec"]["clusterIP"] == address
+    ]
+    assert len(owners) == 1
+
+
+def test_logs_and_logs_f(application):
+    application("exec", "client", "--", "wget", "-qO-", "http://web")
+    assert "response:200" in application("logs", "deploy/web").stdout
+    following = application.start("logs", "-f", "deploy/web", "--tail=0")
+    try:
+        time.sleep(1)
+        application("exec", "client", "--", "wget", "-qO-", "http://web")
+        assert "url:/" in following.stdout.readline()
+    finally:
+        following.send_signal(signal.SIGTERM)
+        following.wait(10)
+        following.stdout.close()
+
+
+def test_exec_with_stdin_stderr_and_exit_code(application):
+    result = application("exec", "-i", "client", "--", "sh", "-c", "cat; echo err >&2; exit 3", stdin="in", check=False)
+    assert (result.returncode, result.stdout) == (3, "in")
+    assert "err" in result.stderr
+
+
+def test_cp_both_ways(application, tmp_path):
+    (tmp_path / "a").write_text("copied" * 10_000)
+    application("cp", str(tmp_path / "a"), "client:/tmp/a")
+    application("cp", "client:/tmp/a", str(tmp_path / "b"))
+    assert (tmp_path / "b").read_text() == "copied" * 10_000
+
+
+def test_port_forward(application, machine):
+    forward = application.start("port-forward", "deploy/web", "18080:8080", "--address=127.0.0.1")
+    try:
+        assert "Forwarding from" in forward.stdout.readline()
+        for _ in range(3):
+            assert (
+                machine("curl", "-s", "-m", "5", "http://127.0.0.1:18080").stdout == "served from a virtual cluster\n"
+            )
+    finally:
+        forward.send_signal(signal.SIGTERM)
+        forward.wait(10)
+        forward.stdout.close()
+
+
+def test_a_program_in_a_pod_talks_to_its_own_api_server_as_its_service_account(application):
+    who = application("exec", "client", "--", "python3", "-c", IN_CLUSTER).stdout.strip()
+    assert who == "system:serviceaccount:default:default"
+
+
+def test_a_claim_is_bound_and_written(application):
+    assert application.get("pvc", "data")["status"]["phase"] == "Bound"
+    assert application("exec", "deploy/web", "--", "cat", "/data/note").stdout == "kept\n"
+
+
+def test_what_has_power_on_the_host_is_refused_with_an_event(application, machine):
+    pod = """
+apiVersion: v1
+kind: Pod
+metadata: {name: escape}
+spec:
+  containers: [{name: c, image: "loft.sh/demo:1", command: [sleep, "100"], securityContext: {privileged: true}}]
+"""
+    application("apply", "-f", "-", stdin=pod)
+
+    def told():
+        events = application.get("events", "--field-selector", "involvedObject.name=escape")["items"]
+        return [item for item in events if "privileged" in item["message"]]
+
+    assert wait_for(told)
+    assert not [item for item in machine.get("pods", "-n", NAMESPACE)["items"] if "escape" in item["metadata"]["name"]]
+    application("delete", "pod", "escape", "--grace-period=0", "--force")
+
+
+def test_what_is_deleted_inside_goes_on_the_host(application, machine):
+    application("create", "deployment", "short", "--image=loft.sh/demo:1", "--", "sleep", "1000")
+    application("rollout", "status", "deployment/short", "--timeout=60s")
+    application("delete", "deployment", "short")
+
+    def left():
+        return [item for item in machine.get("pods", "-n", NAMESPACE)["items"] if "short" in item["metadata"]["name"]]
+
+    assert wait_for(lambda: not left())
+
+
+def test_helm_installs_a_chart_inside(application, machine, tmp_path):
+    chart = Path(__file__).parent / "chart"
+    helm = str(find("helm"))
+    options = (application._flag, "--namespace", "default")
+    machine(helm, "install", "shop", str(chart), *options, "--wait", "--timeout", "60s", timeout=90)
+    assert "shop" in machine(helm, "list", *options).stdout
+    answer = application("exec", "client", "--", "wget", "-qO-", "http://shop").stdout
+    assert answer == "hello from a pod\n"
+    machine(helm, "uninstall", "shop", *options)
