@@ -98,7 +98,7 @@ def place(config: Config, pod: Pod, facts: HostFacts) -> Place:
         service_ip=facts.service_ip,
         pod_name=pod.name,
         pod_ip=pod.address,
-        extra_names=tuple(config.extra_names),
+        extra_names=config.extra_names,
         validity_hours=config.certificate_hours,
     )
 

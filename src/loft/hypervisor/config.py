@@ -25,7 +25,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     namespace: str
     service_cidr: str
     replicas: int = 1
-    disabled_kinds: list[str] = []
+    disabled_kinds: tuple[str, ...] = ()
     """Kinds that are not synced."""
     host_nodes: bool = False
     dns_image: str = "loft.sh/coredns:v1.15.0"
@@ -34,10 +34,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     cluster_domain: str = "cluster.local"
     kubernetes_version: str = "v1.36.3"
     certificate_hours: int = 24 * 365
-    extra_names: list[str] = []
+    extra_names: tuple[str, ...] = ()
     """Further names and IP addresses in the API server's certificate."""
-    storage_classes: list[str] = ["*"]
-    tolerations: list[str] = ["node.kubernetes.io/"]
+    storage_classes: tuple[str, ...] = ("*",)
+    tolerations: tuple[str, ...] = ("node.kubernetes.io/",)
 
     @property
     def kinds(self) -> frozenset[str]:

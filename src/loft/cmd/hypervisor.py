@@ -1,0 +1,69 @@
+"""loft-hypervisor: `certs` prepares a pod of a virtual control plane (init container), `run` runs beside it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from loft.hypervisor import certs
+from loft.hypervisor.config import CONFIG_FILE, ConfigError, load_config, pod_from
+from loft.kube.client import Client
+from loft.kube.config import ConfigError as KubeConfigError
+from loft.kube.config import from_environment
+from loft.kube.errors import ApiError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a subcommand; return the exit code."""
+    parser = argparse.ArgumentParser(prog="loft-hypervisor", description=__doc__)
+    parser.add_argument("command", choices=("certs", "run"))
+    parser.add_argument("--config", type=Path, default=CONFIG_FILE)
+    parser.add_argument("--verbose", action="store_true")
+    options = parser.parse_args(arguments)
+    level = logging.DEBUG if options.verbose else logging.INFO
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        asyncio.run(_prepare(options.config) if options.command == "certs" else _run(options.config))
+    except (ConfigError, KubeConfigError, ApiError) as error:
+        logging.getLogger("loft-hypervisor").error("%s", error)
+        return 1
+    return 0
+
+
+async def _prepare(path: Path) -> None:
+    config, pod = load_config(path), pod_from(os.environ)
+    async with Client(from_environment(), user_agent="loft-hypervisor") as host:
+        await certs.prepare(host, config, pod)
+
+
+async def _run(path: Path) -> None:
+    # Imported here: the init container is quicker without.
+    from loft.hypervisor.run import Places, run
+
+    config, pod = load_config(path), pod_from(os.environ)
+    # What is loaded by now stays; the collector need not look at it again and again.
+    gc.freeze()
+    work = asyncio.ensure_future(run(from_environment(), config, pod, Places()))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _show_tasks)
+    try:
+        await work
+    except asyncio.CancelledError:
+        logging.getLogger("loft-hypervisor").info("stopped")
+
+
+def _show_tasks() -> None:
+    """Write where every task waits: `kill -USR1 1` in the container tells why nothing goes on."""
+    for task in asyncio.all_tasks():
+        task.print_stack(limit=3, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,336 @@
+"""The hypervisor of one virtual cluster: everything that runs beside its API server, put together.
+
+In every replica: the egress proxy with kubelet and admission, renewal of certificates, probes. In one of them (the
+only one, or the leader): the sync engine, access rules, the API server's own Service, DNS, client certificates.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from loft.core.resource import (
+    CLUSTERROLEBINDINGS,
+    CLUSTERROLES,
+    CONFIGMAPS,
+    ENDPOINTS,
+    ENDPOINTSLICES,
+    MUTATINGWEBHOOKS,
+    SERVICEACCOUNTS,
+    SERVICES,
+    STORAGECLASSES,
+)
+from loft.hypervisor import certs
+from loft.hypervisor.access import access_objects
+from loft.hypervisor.admission import PATH, ServiceAdmission
+from loft.hypervisor.admission_plan import webhook_configuration
+from loft.hypervisor.apiservice import endpoint_objects, plan_service
+from loft.hypervisor.bootstrap import apply_all, follow_storage_classes
+from loft.hypervisor.certificates import CREDENTIAL_FILE, KUBELET_CLIENT_USER, node_serving_pair, webhook_pair
+from loft.hypervisor.config import ACCESS_KEY, Config, ConfigError, Pod, parse_access
+from loft.hypervisor.control_plane_files import API_SERVER, EGRESS_SOCKET
+from loft.hypervisor.core.names import Names
+from loft.hypervisor.core.objects import Object
+from loft.hypervisor.dns import dns_objects
+from loft.hypervisor.egress import Egress, Ways
+from loft.hypervisor.health import PORT, Health
+from loft.hypervisor.keeper import Keeper
+from loft.hypervisor.kubelet import Kubelet
+from loft.hypervisor.neighbours import Neighbours
+from loft.hypervisor.serving import server_context
+from loft.hypervisor.settings import Settings
+from loft.hypervisor.sync import Syncer
+from loft.hypervisor.sync_world import World
+from loft.kube import request as requests
+from loft.kube.client import Client
+from loft.kube.config import Endpoint, ExecPlugin
+from loft.kube.controller import Controller
+from loft.kube.errors import ApiError
+from loft.kube.execute import Executor
+from loft.kube.informer import Informer
+from loft.kube.keep import keep_running
+from loft.kube.leader import Leader
+from loft.kube.request import Request
+from loft.pki.authority import KeyPair, due
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.05
+PUBLISH_CHECK_S = 30.0
+WEBHOOK_PORT = 10251
+
+
+class Places(msgspec.Struct, frozen=True, kw_only=True):
+    """Where this process finds and offers things; tests run several on one machine."""
+
+    pki: Path = certs.PKI_ROOT
+    """The folder that holds the hypervisor's own folder, and in it the credential for the virtual API server."""
+    egress_socket: Path = Path(EGRESS_SOCKET)
+    api_server: str = API_SERVER
+    health_port: int = PORT
+    health_address: str = "0.0.0.0"
+
+
+def virtual_endpoint(places: Places, ca: bytes) -> Endpoint:
+    """Return how the hypervisor reaches the virtual API server.
+
+    The credential is a file that is replaced when renewed, in the format of credential plugins: so the client asks
+    for it again in time, by the way it knows for certificates that end.
+    """
+    plugin = ExecPlugin(command="cat", args=(str(places.pki / CREDENTIAL_FILE),))
+    return Endpoint(server=places.api_server, ca_data=ca, exec_=plugin)
+
+
+class ServingContexts:
+    """TLS contexts by node address (and one for the webhook), issued when first used and again when due."""
+
+    def __init__(self, data: dict[str, bytes], hours: int) -> None:
+        self._data = data
+        self._hours = hours
+        self._known: dict[str, tuple[bytes, ssl.SSLContext]] = {}
+
+    def node(self, address: str) -> ssl.SSLContext:
+        """Return the context for connections to the virtual node at an address."""
+        return self._get(address)
+
+    def webhook(self) -> ssl.SSLContext:
+        """Return the context of the admission webhook."""
+        return self._get("")
+
+    def _get(self, address: str) -> ssl.SSLContext:
+        now = datetime.now(UTC)
+        known = self._known.get(address)
+        if known is None or due(known[0], now):
+            pair, client_ca = self._issue(address, now)
+            known = self._known[address] = (pair.cert, server_context(pair, client_ca=client_ca))
+        return known[1]
+
+    def _issue(self, address: str, now: datetime) -> tuple[KeyPair, bytes]:
+        if not address:
+            return webhook_pair(self._data, now, self._hours), b""
+        return node_serving_pair(self._data, address, now, self._hours), self._data["kubelet-client-ca.crt"]
+
+
+class Hypervisor:
+    """One replica's hypervisor."""
+
+    def __init__(self, clients: tuple[Client, Client], config: Config, pod: Pod, places: Places) -> None:
+        self.host, self.virtual = clients
+        self.config, self.pod, self.places = config, pod, places
+        self.names = Names(config.name, config.namespace)
+        self._ready = asyncio.Event()
+        self._missing = "starting"
+
+    async def run(self, facts: certs.HostFacts, data: dict[str, bytes]) -> None:
+        """Run until cancelled."""
+        config = self.config
+        self._facts, self._data = facts, data
+        self.settings = settings_of(config, facts)
+        self.syncer = Syncer(self.host, self.virtual, self.settings)
+        # With replicas, the caches for connections are apart from the leader's, which come and go with leadership.
+        self.world = self.syncer.world if config.replicas == 1 else World(self.host, self.virtual, self.settings)
+        neighbours = Neighbours(self.world)
+        contexts = ServingContexts(data, config.certificate_hours)
+        kubelet = Kubelet(self.host, neighbours, self.names, context=contexts.node, client_name=KUBELET_CLIENT_USER)
+        self.admission = ServiceAdmission(
+            self.host, self.world, self.names, context=contexts.webhook, owner=facts.owner
+        )
+        ways = Ways(neighbours.known, kubelet.serve, self.admission.serve, webhook_port=WEBHOOK_PORT)
+        self.egress = Egress(self.places.egress_socket, ways)
+        health = Health(self.check, self.figures)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.egress.run())
+            group.create_task(health.run(self.places.health_port, self.places.health_address))
+            where = certs.place(config, self.pod, facts)
+            group.create_task(keep_running("renewal", lambda: certs.renew(data, where, self.places.pki)))
+            if config.replicas == 1:
+                group.create_task(keep_running("control", self._lead))
+            else:
+                group.create_task(self._follow())
+                leader = Leader(self.host, config.namespace, f"vc-{config.name}", self.pod.name)
+                group.create_task(leader.run(self._lead))
+
+    async def check(self) -> str:
+        """Return "" when the virtual cluster can be used, else what is missing."""
+        if not self._ready.is_set():
+            return self._missing
+        try:
+            await self.virtual.raw(Request("GET", "/readyz"))
+        except ApiError as error:
+            return f"the API server is not ready: {error.message}"
+        return ""
+
+    def figures(self) -> dict[str, float]:
+        """Return counters for /metrics."""
+        found = {f'loft_hypervisor_egress_total{{way="{way}"}}': count for way, count in self.egress.counts.items()}
+        for result, count in self.admission.counts.items():
+            found[f'loft_hypervisor_admission_total{{result="{result}"}}'] = count
+        return {**found, "loft_hypervisor_ready": float(self._ready.is_set())}
+
+    # The work of the one that leads
+
+    async def _lead(self) -> None:
+        publishing = asyncio.ensure_future(self._publish())
+        try:
+            await self._api_usable()
+            keeper = self._keeper()
+            async with asyncio.TaskGroup() as group:
+                syncer = self.syncer if self.config.replicas == 1 else Syncer(self.host, self.virtual, self.settings)
+                group.create_task(keeper.run())
+                group.create_task(syncer.run())
+                group.create_task(self._own_service())
+                group.create_task(self._follow_access(keeper))
+                classes = self.config.storage_classes
+                group.create_task(
+                    keep_running("storage", lambda: follow_storage_classes(self.host, classes, keeper.want))
+                )
+                self._missing = "waiting for the access rules and the webhook to be in place"
+                await keeper.settled()
+                await self._become_ready()
+                group.create_task(keep_running("dns", self._dns))
+        finally:
+            self._ready.clear()
+            publishing.cancel()
+            await asyncio.gather(publishing, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        """Keep this replica's caches, for its own API server's connections."""
+        await self._api_usable()
+        async with asyncio.TaskGroup() as group:
+            for informer in self.world.informers():
+                group.create_task(informer.run())
+            await self._become_ready()
+
+    def _keeper(self) -> Keeper:
+        resources = (MUTATINGWEBHOOKS, CLUSTERROLES, CLUSTERROLEBINDINGS, ENDPOINTS, ENDPOINTSLICES, STORAGECLASSES)
+        keeper = Keeper(self.virtual, resources)
+        if "Service" in self.config.kinds:
+            url = f"https://127.0.0.1:{WEBHOOK_PORT}{PATH}"
+            ca = msgspec.to_builtins(self._data["webhook-ca.crt"])
+            keeper.want("webhook", [webhook_configuration(url, ca)])
+        keeper.want("endpoints", endpoint_objects([self.pod.address]))
+        return keeper
+
+    async def _api_usable(self) -> None:
+        self._missing = "waiting for the API server"
+        while True:
+            try:
+                await self.virtual.raw(Request("GET", "/readyz"))
+                return
+            except ApiError as error:
+                log.debug("API server: %s", error)
+            await asyncio.sleep(POLL_S)
+
+    async def _become_ready(self) -> None:
+        """Wait until tenants' objects are treated as they must be, then say so."""
+        self._missing = "waiting for the caches"
+        for informer in self.world.informers():
+            await informer.synced()
+        if "Service" in self.config.kinds:
+            await self._until("waiting for the admission of Services", self._is_asked)
+        await self._until("waiting for the controller-manager", self._has_service_account)
+        await self._until("waiting for the Service of the API server", self._service_in_place)
+        self._ready.set()
+        log.info("virtual cluster %s is ready", self.config.name)
+
+    async def _until(self, missing: str, check: Callable[[], Awaitable[bool]]) -> None:
+        self._missing = missing
+        while True:
+            if await check():
+                return
+            await asyncio.sleep(POLL_S)
+
+    async def _has_service_account(self) -> bool:
+        return await self.virtual.find(SERVICEACCOUNTS, "default", "default") is not None
+
+    async def _is_asked(self) -> bool:
+        """Whether the API server already asks the webhook: it learns of it a moment after the object is written."""
+        before = self.admission.counts["allowed"]
+        probe = {"metadata": {"name": "admission-probe"}, "spec": {"ports": [{"port": 1}]}}
+        try:
+            await self.virtual.call(requests.create(SERVICES, probe, "default", dry_run=True))
+        except ApiError as error:
+            log.info("admission of Services: %s", error)
+            return False
+        return self.admission.counts["allowed"] > before
+
+    async def _service_in_place(self) -> bool:
+        found = await self.virtual.find(SERVICES, "kubernetes", "default")
+        return found is not None and not plan_service(found, self._facts.service_ip)
+
+    async def _own_service(self) -> None:
+        """Keep `default/kubernetes` the host Service of this virtual cluster."""
+        informer = Informer(self.virtual, SERVICES, "default", field_selector="metadata.name=kubernetes")
+        executor = Executor(self.virtual, component="loft-hypervisor")
+
+        async def reconcile(key: str) -> None:
+            await executor.execute(plan_service(informer.get(key), self._facts.service_ip))
+
+        controller = Controller("kubernetes-service", reconcile)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(informer.run())
+            await informer.synced()
+            informer.subscribe(lambda key, old, new: controller.enqueue(key))
+            controller.enqueue("default/kubernetes")
+            group.create_task(controller.run())
+
+    async def _follow_access(self, keeper: Keeper) -> None:
+        """Keep the access rules those of ConfigMap `vc-NAME-config`, which changes without a restart."""
+        name = f"vc-{self.config.name}-config"
+        informer = Informer(self.host, CONFIGMAPS, self.config.namespace, field_selector=f"metadata.name={name}")
+
+        def changed(key: str, old: Object | None, new: Object | None) -> None:
+            try:
+                keeper.want("access", access_objects(parse_access((new or {}).get("data", {}).get(ACCESS_KEY, ""))))
+            except ConfigError as error:
+                log.error("the access rules stay as they are: %s", error)
+
+        informer.subscribe(changed)
+        await informer.run()
+
+    async def _dns(self) -> None:
+        if self.config.dns_enabled:
+            config = self.config
+            wanted = dns_objects(config.dns_image, replicas=config.dns_replicas, domain=config.cluster_domain)
+            await apply_all(self.virtual, wanted)
+
+    async def _publish(self) -> None:
+        async def publish() -> None:
+            while True:
+                await certs.publish_clients(self.host, self.config, self._data, self._facts.owner)
+                await asyncio.sleep(PUBLISH_CHECK_S)
+
+        await keep_running("client certificates", publish)
+
+
+def settings_of(config: Config, facts: certs.HostFacts) -> Settings:
+    """Return the sync engine's settings."""
+    return Settings(
+        name=config.name,
+        host_namespace=config.namespace,
+        service_cidr=config.service_cidr,
+        api_service_ip=facts.service_ip,
+        cluster_domain=config.cluster_domain,
+        owner=facts.owner,
+        kinds=config.kinds,
+        host_nodes=config.host_nodes,
+        kubernetes_version=config.kubernetes_version,
+        storage_classes=config.storage_classes,
+        tolerations=config.tolerations,
+    )
+
+
+async def run(host_endpoint: Endpoint, config: Config, pod: Pod, places: Places) -> None:
+    """Run one replica's hypervisor until cancelled. The init container has written the files."""
+    async with Client(host_endpoint, user_agent="loft-hypervisor") as host:
+        facts = await certs.host_facts(host, config)
+        data = await certs.authorities(host, config, facts.owner)
+        endpoint = virtual_endpoint(places, data["ca.crt"])
+        async with Client(endpoint, user_agent="loft-hypervisor") as virtual:
+            await Hypervisor((host, virtual), config, pod, places).run(facts, data)
