@@ -1,1 +1,1 @@
-"""What a tenant has: one folder per kind with a pure plan and the wiring that watches."""
+"""What a tenant has: for each kind a pure plan and its wiring to the API server."""

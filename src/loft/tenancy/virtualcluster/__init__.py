@@ -1,0 +1,1 @@
+"""VirtualCluster objects become Helm releases of the chart `virtualcluster`, each in its own namespace."""
