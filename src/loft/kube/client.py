@@ -1,8 +1,9 @@
 """The client of an API server: requests, lists, watches, streams, upgrades.
 
-Guarantees: every wait ends (loft.kube.transport); every failure is an ApiError; every answer is bounded. A
-request that may have had an effect is never sent twice: whether that is safe only the caller knows. The one
-repetition made here is after 401 with a credential that can be renewed, since nothing was done then.
+Guarantees: every wait ends (loft.kube.transport); every failure is an ApiError; every answer is bounded. Requests
+are not repeated, with two exceptions: after 401 with a credential that can be renewed (nothing was done then),
+and, inside aiohttp, once when a kept connection turns out to be closed, only for methods that are idempotent by
+RFC 9110 §9.2.2 (not POST, not PATCH). All other trying again is the caller's, by its queue's back-off.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -219,7 +220,7 @@ def test_failures_are_shown_while_the_server_is_away(server: ApiServer) -> None:
     async def test(client: Client) -> None:
         namespace = await space(client, "away")
         async with Running(Informer(client, CONFIGMAPS, namespace)) as informer:
-            await asyncio.to_thread(server.end, "kube-apiserver")
+            await asyncio.to_thread(server.end, "kube-apiserver", signal.SIGKILL)
             await until(lambda: informer.failure is not None)
             assert isinstance(informer.failure, Unavailable)
             await asyncio.to_thread(server.start_api)

@@ -75,3 +75,14 @@ def test_more_keys_than_the_limit_are_refused_loudly() -> None:
         queue.add_after("c", now=0.0, delay_s=1.0)
     queue.add("a")
     assert queue.advance(1.0) is None, "a delayed key has its place already"
+
+
+def test_a_key_added_without_delay_forgets_its_later_date() -> None:
+    queue = WorkQueue()
+    queue.add_after("a", now=0.0, delay_s=5.0)
+    queue.add_after("a", now=0.0, delay_s=0.0)
+    assert queue.advance(0.0) is None
+    assert queue.get() == "a"
+    queue.done("a")
+    assert queue.advance(10.0) is None
+    assert queue.get() is None

@@ -134,3 +134,32 @@ def test_looking_again_and_delays() -> None:
         await asyncio.wait([task])
 
     asyncio.run(main())
+
+
+def test_a_success_ends_the_back_off() -> None:
+    async def main() -> None:
+        times: list[float] = []
+        loop = asyncio.get_running_loop()
+        done = asyncio.Event()
+
+        async def reconcile(_: str) -> float | None:
+            times.append(loop.time())
+            # Five failures, a success, one more failure: the wait after that is the shortest again.
+            if len(times) == 6:
+                return 0.001
+            if len(times) == 8:
+                done.set()
+                return None
+            raise Conflict(409, "Conflict", "somebody was faster")
+
+        controller = Controller("test", reconcile)
+        task = asyncio.create_task(controller.run())
+        controller.enqueue("a")
+        async with asyncio.timeout(10):
+            await done.wait()
+        assert times[5] - times[4] >= 0.4
+        assert times[7] - times[6] < 0.3
+        task.cancel()
+        await asyncio.wait([task])
+
+    asyncio.run(main())

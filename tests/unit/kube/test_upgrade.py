@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 
 from loft.kube.client import Client
 from loft.kube.config import Endpoint
 from loft.kube.errors import Unavailable
+from loft.kube.request import Request
 from loft.kube.upgrade import Upgraded
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -197,3 +200,34 @@ def test_a_proxy_that_refuses() -> None:
             await client.upgrade("GET", "/", {"Upgrade": "SPDY/3.1"})
 
     exchange(handler, test, proxy=proxy)
+
+
+def test_connections_notice_a_peer_that_is_gone() -> None:
+    """Calls, watches and upgrades alike: the kernel probes an idle peer, and gives up one that acknowledges nothing."""
+
+    def probes(sock: Any) -> tuple[int, ...]:
+        return (
+            sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+            sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE),
+            sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL),
+            sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT),
+            sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT),
+        )
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        writer.write(SWITCH if b"Upgrade" in head else b"HTTP/1.1 200 OK\r\n\r\n{}")
+        await writer.drain()
+        await reader.read()
+
+    async def test(client: Client) -> None:
+        answer = await client.upgrade("GET", "/", {"Upgrade": "SPDY/3.1"})
+        assert probes(answer.writer.get_extra_info("socket")) == (1, 15, 10, 3, 45_000)
+        await close(answer)
+        stream = await client._stream(Request("GET", "/"))
+        connection = stream._answer.connection
+        assert connection is not None and connection.transport is not None
+        assert probes(connection.transport.get_extra_info("socket")) == (1, 15, 10, 3, 45_000)
+        stream.close()
+
+    exchange(handler, test)
