@@ -70,7 +70,12 @@ def at(schema: Schema, path: str) -> Schema:
 def _field(kind: type[msgspec.Struct], name: str) -> Schema:
     schema = _type(_hints(kind)[name])
     description = _field_documents(kind).get(name)
-    return ({"description": description} if description else {}) | schema
+    # What is said about the field is more telling than what is said about its type.
+    return _described(description) | schema | _described(description)
+
+
+def _described(text: str | None) -> Schema:
+    return {"description": text} if text else {}
 
 
 def _type(hint: Any) -> Schema:

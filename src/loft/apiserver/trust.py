@@ -27,6 +27,8 @@ from loft.pki.authority import KeyPair
 
 log = logging.getLogger(__name__)
 
+REQUESTHEADER = "requestheader"
+"""Name of the aggregation layer's authority."""
 REQUESTHEADER_NAMESPACE = "kube-system"
 REQUESTHEADER_NAME = "extension-apiserver-authentication"
 
@@ -63,6 +65,10 @@ class Trust:
         if self._authorities.get(authority.name) == authority:
             return
         self._change(self._certificate, self._authorities | {authority.name: authority})
+
+    def knows(self, name: str) -> bool:
+        """Tell whether an authority of this name is set; without it nobody is believed on its word."""
+        return name in self._authorities
 
     def set_certificate(self, certificate: KeyPair) -> None:
         """Serve another certificate from now on. Raises: ValueError when it cannot be used."""
@@ -125,7 +131,7 @@ def requestheader_authority(data: dict[str, str]) -> Authority:
         return tuple(item.lower() for item in listed(key))
 
     return Authority(
-        name="requestheader",
+        name=REQUESTHEADER,
         ca=ca.encode(),
         allowed_names=listed("requestheader-allowed-names"),
         headers=HeaderNames(
