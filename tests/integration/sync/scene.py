@@ -46,7 +46,7 @@ class Scene:
             api_service_ip="10.96.0.77",
             dns_ip="10.96.0.78",
             node_idle_s=0.5,
-            reservation_s=1.0,
+            reservation_s=3.0,
         )
         self.syncer = Syncer(host, virtual, self.settings)
 
