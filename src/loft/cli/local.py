@@ -38,6 +38,7 @@ def chosen(name: str) -> list[Layout]:
 def failures() -> Iterator[None]:
     """Turn what can go wrong on this machine into one line and an exit code."""
     from loft.embedded.binaries import BuildError
+    from loft.embedded.cleanup import CleanupError
     from loft.embedded.images import ImageError
     from loft.embedded.layout import BadName
     from loft.embedded.network import NetworkError
@@ -47,7 +48,16 @@ def failures() -> Iterator[None]:
 
     try:
         yield
-    except (BuildError, ImageError, BadName, NetworkError, PreflightError, RegistryError, StartError) as error:
+    except (
+        BuildError,
+        CleanupError,
+        ImageError,
+        BadName,
+        NetworkError,
+        PreflightError,
+        RegistryError,
+        StartError,
+    ) as error:
         raise Failure(str(error)) from error
     except OSError as error:
         if error.errno == 28:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import os
 
-from loft.embedded.layout import API_PORT, CONTROLLER_MANAGER_PORT, SCHEDULER_PORT, Layout
+from loft.embedded.layout import (
+    API_PORT,
+    CONTROLLER_MANAGER_PORT,
+    KUBELET_PORT,
+    PROXY_HEALTH_PORT,
+    SCHEDULER_PORT,
+    Layout,
+)
 from loft.supervise import probe
 from loft.supervise.process import Probe, Process
 
@@ -20,8 +27,20 @@ def processes(layout: Layout) -> list[Process]:
             ready=probe.https(layout.node_ip, API_PORT, "/readyz", layout.pki / "ca.crt"),
             after=("etcd",),
         ),
-        _process(layout, "kube-controller-manager", controller_manager(layout), after=("kube-apiserver",)),
-        _process(layout, "kube-scheduler", scheduler(layout), after=("kube-apiserver",)),
+        _process(
+            layout,
+            "kube-controller-manager",
+            controller_manager(layout),
+            ready=probe.https(layout.node_ip, CONTROLLER_MANAGER_PORT, "/healthz", layout.pki / "ca.crt"),
+            after=("kube-apiserver",),
+        ),
+        _process(
+            layout,
+            "kube-scheduler",
+            scheduler(layout),
+            ready=probe.https(layout.node_ip, SCHEDULER_PORT, "/readyz", layout.pki / "ca.crt"),
+            after=("kube-apiserver",),
+        ),
         Process(
             name="containerd",
             argv=(
@@ -35,11 +54,18 @@ def processes(layout: Layout) -> list[Process]:
             ready=probe.unix(layout.containerd_address),
             log=layout.logs / "containerd.log",
         ),
-        _process(layout, "kubelet", kubelet(layout), after=("kube-apiserver", "containerd")),
+        _process(
+            layout,
+            "kubelet",
+            kubelet(layout),
+            ready=probe.tcp(layout.node_ip, KUBELET_PORT),
+            after=("kube-apiserver", "containerd"),
+        ),
         _process(
             layout,
             "kube-proxy",
             ["kube-proxy", f"--config={layout.config}/kube-proxy.json"],
+            ready=probe.http(layout.node_ip, PROXY_HEALTH_PORT, "/livez"),
             after=("kube-apiserver",),
         ),
     ]
@@ -71,8 +97,6 @@ def etcd(layout: Layout) -> list[str]:
         f"--listen-peer-urls=unix://{layout.run}/etcd-peer.sock",
         f"--initial-advertise-peer-urls={peer}",
         f"--initial-cluster={layout.name}={peer}",
-        "--auto-compaction-mode=periodic",
-        "--auto-compaction-retention=5m",
         "--log-level=warn",
     ]
 
@@ -127,9 +151,10 @@ def controller_manager(layout: Layout) -> list[str]:
         f"--kubeconfig={pki}/controller-manager.kubeconfig",
         f"--authentication-kubeconfig={pki}/controller-manager.kubeconfig",
         f"--authorization-kubeconfig={pki}/controller-manager.kubeconfig",
-        "--bind-address=127.0.0.1",
+        f"--bind-address={layout.node_ip}",
         f"--secure-port={CONTROLLER_MANAGER_PORT}",
-        f"--cert-dir={layout.run}/controller-manager",
+        f"--tls-cert-file={pki}/controller-manager.crt",
+        f"--tls-private-key-file={pki}/controller-manager.key",
         f"--root-ca-file={pki}/ca.crt",
         f"--service-account-private-key-file={pki}/sa.key",
         f"--cluster-signing-cert-file={pki}/ca.crt",
@@ -148,9 +173,10 @@ def scheduler(layout: Layout) -> list[str]:
         f"--kubeconfig={config}",
         f"--authentication-kubeconfig={config}",
         f"--authorization-kubeconfig={config}",
-        "--bind-address=127.0.0.1",
+        f"--bind-address={layout.node_ip}",
         f"--secure-port={SCHEDULER_PORT}",
-        f"--cert-dir={layout.run}/scheduler",
+        f"--tls-cert-file={layout.pki}/scheduler.crt",
+        f"--tls-private-key-file={layout.pki}/scheduler.key",
         "--leader-elect=false",
         "--profiling=false",
     ]

@@ -6,22 +6,24 @@ import json
 from pathlib import Path
 from typing import Any
 
-from loft.embedded.layout import KUBELET_PORT, PROXY_HEALTH_PORT, Layout
+from loft.embedded.layout import KUBELET_PORT, PROXY_HEALTH_PORT, PROXY_METRICS_PORT, Layout
 
 PAUSE_IMAGE = "loft.sh/pause:1"
 CNI_PLUGINS = Path("/usr/lib/cni")
 LOG_BYTES_MAX = "16Mi"
+EVICTION_DISK = "1Gi"
 
 
-def files(layout: Layout, encryption_key: str) -> dict[Path, str]:
+def files(layout: Layout, encryption_key: str, *, may_lower_oom_score: bool = True) -> dict[Path, str]:
     """Return the content of every configuration file by its path.
 
     Args:
         layout: the cluster.
         encryption_key: base64 of 32 random bytes that encrypts Secrets in etcd.
+        may_lower_oom_score: whether we have CAP_SYS_RESOURCE, as root on an ordinary machine has.
     """
     return {
-        layout.config / "containerd.toml": containerd(layout),
+        layout.config / "containerd.toml": containerd(layout, may_lower_oom_score=may_lower_oom_score),
         layout.config / "cni" / "10-loft.conflist": _json(cni(layout)),
         layout.config / "kubelet.json": _json(kubelet(layout)),
         layout.config / "kube-proxy.json": _json(kube_proxy(layout)),
@@ -34,11 +36,12 @@ def _json(value: dict[str, Any]) -> str:
     return json.dumps(value, indent=2) + "\n"
 
 
-def containerd(layout: Layout) -> str:
+def containerd(layout: Layout, *, may_lower_oom_score: bool = True) -> str:
     """Return containerd's configuration (its 1.6 format, version 2).
 
-    `restrict_oom_score_adj`: without CAP_SYS_RESOURCE no sandbox could start otherwise.
+    `restrict_oom_score_adj` keeps it from lowering OOM scores: without the right to, no sandbox would start.
     """
+    restrict = str(not may_lower_oom_score).lower()
     return f"""\
 version = 2
 root = "{layout.directory}/containerd"
@@ -50,9 +53,8 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.tracing.proc
   address = "{layout.containerd_address}.ttrpc"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{PAUSE_IMAGE}"
-  restrict_oom_score_adj = true
+  restrict_oom_score_adj = {restrict}
   enable_selinux = false
-  disable_apparmor = true
   netns_mounts_under_state_dir = true
   stream_server_address = "127.0.0.1"
   [plugins."io.containerd.grpc.v1.cri".containerd]
@@ -117,7 +119,12 @@ def kubelet(layout: Layout) -> dict[str, Any]:
         "cgroupRoot": layout.cgroup,
         "failCgroupV1": False,
         "failSwapOn": False,
-        "evictionHard": {"nodefs.available": "2%", "memory.available": "100Mi"},
+        # Below what preflight.py asks for: a cluster that was let start can run Pods.
+        "evictionHard": {
+            "nodefs.available": EVICTION_DISK,
+            "imagefs.available": EVICTION_DISK,
+            "memory.available": "100Mi",
+        },
         "imageGCHighThresholdPercent": 100,
         "imageMinimumGCAge": "8760h",
         "containerRuntimeEndpoint": f"unix://{layout.containerd_address}",
@@ -127,6 +134,9 @@ def kubelet(layout: Layout) -> dict[str, Any]:
         "maxPods": 250,
         "shutdownGracePeriod": "0s",
         "syncFrequency": "10s",
+        # kube-proxy and the guard have tables of their own; the kubelet's iptables chains serve nobody.
+        "makeIPTablesUtilChains": False,
+        "volumePluginDir": str(layout.directory / "kubelet" / "volume-plugins"),
     }
 
 
@@ -137,7 +147,8 @@ def kube_proxy(layout: Layout) -> dict[str, Any]:
         "kind": "KubeProxyConfiguration",
         "bindAddress": layout.node_ip,
         "healthzBindAddress": f"{layout.node_ip}:{PROXY_HEALTH_PORT}",
-        "metricsBindAddress": f"{layout.node_ip}:10249",
+        # Unlike the others this port asks nobody who they are, so it is not for Pods.
+        "metricsBindAddress": f"127.0.0.1:{PROXY_METRICS_PORT}",
         "hostnameOverride": layout.node_name,
         "clientConnection": {"kubeconfig": str(layout.pki / "kube-proxy.kubeconfig")},
         "mode": "nftables",

@@ -1,162 +1,187 @@
 """What a machine must have before a cluster is started; each finding says what is wrong and what to do.
 
-`findings` is pure over gathered facts; `gather` looks at the machine.
+`findings` is pure over gathered facts; `machine.py` looks at the machine.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import os
-import shutil
-import struct
-import subprocess
-from pathlib import Path
 
 import msgspec
 
-from loft.embedded.layout import API_PORT, Layout, cache_root, state_root
-from loft.embedded.registry import layout_of
-
+MIB = 1024**2
 DISK_BYTES_MIN = 3 * 1024**3
+MEMORY_BYTES_MIN = 1024**3
+STATE_PATH_MAX = 48
+"""A socket's path may have 107 bytes, and ours lie deep below the state directory."""
+
 TOOLS = {
     "containerd": "containerd",
+    "containerd-shim-runc-v2": "containerd",
+    "ctr": "containerd",
     "runc": "runc",
     "nft": "nftables",
     "iptables": "iptables",
+    "iptables-save": "iptables",
     "ip": "iproute2",
     "conntrack": "conntrack",
     "mount": "mount",
     "setpriv": "util-linux",
+    "setsid": "util-linux",
     "nsenter": "util-linux",
+    "unshare": "util-linux",
     "mmdebstrap": "mmdebstrap",
     "sysctl": "procps",
 }
 """Program and the Debian package that brings it."""
+
+CNI_PLUGINS = ("ptp", "host-local", "portmap", "loopback")
+CNI_PACKAGE = "containernetworking-plugins"
+
+CGROUP_CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
+"""The kubelet does not start without them."""
 
 
 class PreflightError(Exception):
     """The machine lacks something; the message lists every finding."""
 
 
+class Listener(msgspec.Struct, frozen=True):
+    """A TCP socket of another program on a port that we need."""
+
+    address: str
+    port: int
+    program: str = ""
+    """Name and pid, "" when they cannot be seen."""
+
+
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What was seen on this machine."""
 
     is_root: bool
+    has_power: bool = True
+    """Root's capabilities to make mounts and networks, which a container usually lacks."""
     missing_tools: tuple[str, ...] = ()
-    has_cni: bool = True
+    missing_plugins: tuple[str, ...] = ()
     missing_kernel: tuple[str, ...] = ()
-    free_bytes: int = DISK_BYTES_MIN
-    disk: str = ""
-    busy_address: str = ""
-    foreign_address: str = ""
+    missing_controllers: tuple[str, ...] = ()
+    free_bytes: dict[str, int] = {}
+    """By directory."""
+    memory_bytes: int = MEMORY_BYTES_MIN
+    """Available, as the kernel estimates it."""
+    busy: tuple[Listener, ...] = ()
+    overlapping: tuple[str, ...] = ()
+    """Routes of this machine that overlap with the clusters' network, as `ip route` prints them."""
+    network: str = ""
+    running_elsewhere: str = ""
+    """State directory whose main cluster runs, when it is another one than ours."""
+    state_dir: str = ""
 
 
 def findings(facts: Facts) -> list[str]:
     """Return one line for each thing that must be put right first."""
     if not facts.is_root:
         return ["this needs root: run it with sudo"]
-    found = []
-    if facts.missing_tools:
-        names = sorted(
-            {TOOLS[tool] for tool in facts.missing_tools}
-            | (set() if facts.has_cni else {"containernetworking-plugins"})
-        )
-        found.append(
-            f"missing programs: {', '.join(facts.missing_tools)}; install them: apt-get install {' '.join(names)}"
-        )
-    elif not facts.has_cni:
-        found.append("missing network plugins; install them: apt-get install containernetworking-plugins")
-    found += [f"the kernel lacks {feature}; use a kernel that has it" for feature in facts.missing_kernel]
-    if facts.free_bytes < DISK_BYTES_MIN:
-        need, have = DISK_BYTES_MIN // 1024**2, facts.free_bytes // 1024**2
-        found.append(f"{facts.disk} has {have} MiB free and {need} MiB are needed; free some, or set LOFT_STATE_DIR")
-    if facts.busy_address:
-        found.append(f"{facts.busy_address} is in use by another program; stop it, or see `ss -ltnp`")
-    if facts.foreign_address:
-        found.append(
-            f"{facts.foreign_address} is routed on this machine already; the embedded clusters need that range"
-        )
+    if not facts.has_power:
+        return ["root may not make mounts and networks here: use a machine, or a container run with --privileged"]
+    return [*_software(facts), *_kernel(facts), *_resources(facts), *_network(facts)]
+
+
+def _software(facts: Facts) -> list[str]:
+    missing = [*facts.missing_tools, *(f"network plugin {name}" for name in facts.missing_plugins)]
+    if not missing:
+        return []
+    packages = {TOOLS[tool] for tool in facts.missing_tools} | ({CNI_PACKAGE} if facts.missing_plugins else set())
+    return [f"missing: {', '.join(missing)}; install them: apt-get install {' '.join(sorted(packages))}"]
+
+
+def _kernel(facts: Facts) -> list[str]:
+    found = [f"the kernel lacks {feature}; use a kernel that has it" for feature in facts.missing_kernel]
+    if facts.missing_controllers:
+        names = ", ".join(facts.missing_controllers)
+        found.append(f"cgroup controllers are missing: {names}; mount cgroups, or boot with cgroup_enable={names}")
     return found
 
 
-def gather(name: str) -> Facts:
-    """Look at the machine before the cluster `name` is started."""
-    if os.geteuid() != 0:
-        return Facts(is_root=False)
-    layout = layout_of(name, create=True)
-    assert layout is not None, "create=True always gives a layout"
-    disk = state_root()
-    return Facts(
-        is_root=True,
-        missing_tools=tuple(tool for tool in TOOLS if not shutil.which(tool)),
-        has_cni=all((Path("/usr/lib/cni") / plugin).exists() for plugin in ("ptp", "host-local", "portmap")),
-        missing_kernel=tuple(_missing_kernel()),
-        free_bytes=min(shutil.disk_usage(_existing(path)).free for path in (disk, cache_root())),
-        disk=str(disk),
-        busy_address=_busy(layout),
-        foreign_address=_foreign(layout),
-    )
+def _resources(facts: Facts) -> list[str]:
+    found = []
+    if len(facts.state_dir) > STATE_PATH_MAX:
+        found.append(f"{facts.state_dir} is too long a path for sockets below it; set LOFT_STATE_DIR to a shorter one")
+    for place, free in facts.free_bytes.items():
+        if free < DISK_BYTES_MIN:
+            have, need = free // MIB, DISK_BYTES_MIN // MIB
+            found.append(
+                f"{place} has {have} MiB free and {need} MiB are needed; free some, "
+                "or set LOFT_STATE_DIR and LOFT_CACHE_DIR to a larger disk"
+            )
+    if facts.memory_bytes < MEMORY_BYTES_MIN:
+        have, need = facts.memory_bytes // MIB, MEMORY_BYTES_MIN // MIB
+        found.append(f"{have} MiB of memory are available and {need} MiB are needed; end something, or add memory")
+    return found
 
 
-def check(name: str) -> None:
-    """Refuse to start on a machine that cannot run a cluster. Raises: PreflightError."""
-    found = findings(gather(name))
-    if found:
-        raise PreflightError("\n".join(found))
+def _network(facts: Facts) -> list[str]:
+    found = []
+    if facts.running_elsewhere:
+        found.append(
+            f"another main cluster runs here, with its state in {facts.running_elsewhere}; stop it: "
+            f"LOFT_STATE_DIR={facts.running_elsewhere} loft stop"
+        )
+    for item in facts.busy:
+        who = item.program or "another program"
+        found.append(f"port {item.port} on {item.address} is in use by {who}; stop it (`ss -ltnp` shows who listens)")
+    found += [
+        f"this machine has a route into {facts.network}, which the clusters need for themselves: {route}; remove it"
+        for route in facts.overlapping
+    ]
+    return found
 
 
-def _existing(path: Path) -> Path:
-    while not path.exists():
-        path = path.parent
-    return path
+def overlapping(routes: str, network: str) -> list[str]:
+    """Return the routes into a network that are not ours.
+
+    Args:
+        routes: output of `ip -4 -o route show table all`.
+        network: the /16 of the clusters. A default route is no overlap, and neither are the devices loft*,
+            the pods' own routes (`veth*`, one address each), and the `unreachable` ones we lay below them.
+    """
+    wanted = ipaddress.IPv4Network(network)
+    found = []
+    for line in routes.splitlines():
+        words = line.split()
+        kind = words.pop(0) if words and words[0] in ROUTE_TYPES else ""
+        if not words or words[0] == "default" or kind in ("unreachable", "broadcast", "multicast"):
+            continue
+        try:
+            target = ipaddress.IPv4Network(words[0])
+        except ValueError:
+            continue
+        device = words[words.index("dev") + 1] if "dev" in words[:-1] else ""
+        ours = device.startswith("loft") or (device.startswith("veth") and target.subnet_of(wanted))
+        if target.overlaps(wanted) and target.prefixlen > 0 and not ours:
+            found.append(" ".join(line.split()))
+    return found
 
 
-def _missing_kernel() -> list[str]:
-    missing = []
-    filesystems = Path("/proc/filesystems").read_text()
-    if (
-        "overlay" not in filesystems
-        and subprocess.run(["modprobe", "overlay"], capture_output=True, check=False).returncode
-    ):
-        missing.append("overlayfs")
-    if not Path("/proc/self/ns/net").exists():
-        missing.append("network namespaces")
-    if not Path("/sys/fs/cgroup").is_dir():
-        missing.append("cgroups mounted at /sys/fs/cgroup")
-    rule = "table inet loft-probe {}\ndelete table inet loft-probe\n"
-    if (
-        shutil.which("nft")
-        and subprocess.run(["nft", "-f", "-"], input=rule, text=True, capture_output=True, check=False).returncode
-    ):
-        missing.append("nftables (nf_tables)")
-    return missing
+ROUTE_TYPES = ("local", "unreachable", "broadcast", "blackhole", "prohibit", "multicast", "throw", "nat", "anycast")
 
 
-def _busy(layout: Layout) -> str:
-    """Return the API server's address when something that is not our daemon listens there."""
-    if (layout.run / "status.json").exists() or not layout.is_main:
-        return ""
-    taken = listening(Path("/proc/net/tcp").read_text(), layout.node_ip, API_PORT)
-    return f"{layout.node_ip}:{API_PORT}" if taken else ""
-
-
-def listening(table: str, address: str, port: int) -> bool:
-    """Return whether a socket listens on an address (or on all) and a port.
+def listeners(table: str, wanted: dict[str, tuple[int, ...]]) -> list[tuple[str, int, int]]:
+    """Return address, port and inode of the sockets that listen where we want to.
 
     Args:
         table: content of /proc/net/tcp; nothing is sent anywhere to find out.
-        address: IPv4 address.
-        port: TCP port.
+        wanted: ports by the IPv4 address we bind them to; a socket on all addresses takes each of them.
     """
-    packed = struct.pack("<I", int(ipaddress.IPv4Address(address))).hex().upper()
-    wanted = {f"{place}:{port:04X}" for place in (packed, "00000000")}
-    rows = [line.split() for line in table.splitlines()[1:]]
-    return any(row[1] in wanted and row[3] == "0A" for row in rows if len(row) > 3)
-
-
-def _foreign(layout: Layout) -> str:
-    routes = subprocess.run(["ip", "-4", "route", "show"], capture_output=True, text=True, check=False).stdout
-    for line in routes.splitlines():
-        if line.startswith(layout.cluster_cidr + " ") and "loft" not in line:
-            return layout.cluster_cidr
-    return ""
+    found = []
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) < 10 or fields[3] != "0A":
+            continue
+        packed, _, port_text = fields[1].partition(":")
+        address = str(ipaddress.IPv4Address(bytes.fromhex(packed)[::-1]))
+        port = int(port_text, 16)
+        clash = any(port in ports and address in (mine, "0.0.0.0") for mine, ports in wanted.items())
+        if clash:
+            found.append((address, port, int(fields[9])))
+    return found

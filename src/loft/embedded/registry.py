@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from loft.embedded import network
 from loft.embedded.layout import CLUSTERS_MAX, MAIN_CLUSTER, Layout, cache_root, state_root
 
 
@@ -17,11 +18,17 @@ class RegistryError(Exception):
 
 
 def known() -> dict[str, int]:
-    """Return the index of each cluster that was ever started and not uninstalled."""
+    """Return the index of each cluster that was ever started and not uninstalled.
+
+    Raises: RegistryError when the file cannot be understood; it is written atomically, so that is not our doing.
+    """
     try:
-        return dict(json.loads(_file().read_text()))
+        found = json.loads(_file().read_text())
+        return {str(name): int(index) for name, index in found.items()}
     except FileNotFoundError:
         return {}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise RegistryError(f"{_file()} is damaged ({error}); restore it, or remove {state_root()}") from error
 
 
 def layout_of(name: str, *, create: bool = False) -> Layout | None:
@@ -33,27 +40,52 @@ def layout_of(name: str, *, create: bool = False) -> Layout | None:
 
     Raises: BadName, RegistryError when the machine is full.
     """
-    Layout(name=name, index=0, state_dir=state_root(), cache_dir=cache_root())
+    _refuse_bad(name)
+    if not create:
+        indexes = known()
+        return _layout(name, indexes[name]) if name in indexes else None
     with _locked():
         indexes = known()
+        layout = _layout(name, _index(name, indexes))
         if name not in indexes:
-            if not create:
-                return None
-            first = 0 if name == MAIN_CLUSTER else 1
-            free = [index for index in range(first, CLUSTERS_MAX) if index not in indexes.values()]
-            if not free or (name == MAIN_CLUSTER and free[0] != 0):
-                raise RegistryError(f"this machine has {CLUSTERS_MAX} clusters already; uninstall one first")
-            indexes[name] = free[0]
-            _save(indexes)
-    return Layout(name=name, index=indexes[name], state_dir=state_root(), cache_dir=cache_root())
+            _save(indexes | {name: layout.index})
+    return layout
+
+
+def planned(name: str) -> Layout:
+    """Return the layout that the cluster has or would be given; nothing is written. Raises: as `layout_of`."""
+    _refuse_bad(name)
+    return _layout(name, _index(name, known()))
 
 
 def forget(name: str) -> None:
     """Give the index of an uninstalled cluster back."""
     with _locked():
         indexes = known()
-        indexes.pop(name, None)
-        _save(indexes)
+        if indexes.pop(name, None) is not None:
+            _save(indexes)
+
+
+def _refuse_bad(name: str) -> None:
+    # Before anything is looked up or written: a name becomes a path.
+    _layout(name, 0)
+
+
+def _layout(name: str, index: int) -> Layout:
+    return Layout(name=name, index=index, state_dir=state_root(), cache_dir=cache_root())
+
+
+def _index(name: str, indexes: dict[str, int]) -> int:
+    if name in indexes:
+        return indexes[name]
+    if name == MAIN_CLUSTER:
+        return 0
+    taken = set(indexes.values())
+    free = (i for i in range(1, CLUSTERS_MAX) if i not in taken and network.is_index_free(i, state_root()))
+    found = next(free, None)
+    if found is None:
+        raise RegistryError(f"this machine has {CLUSTERS_MAX} clusters already; uninstall one first")
+    return found
 
 
 def _file() -> Path:
@@ -62,14 +94,17 @@ def _file() -> Path:
 
 def _save(indexes: dict[str, int]) -> None:
     temporary = _file().with_suffix(".new")
-    temporary.write_text(json.dumps(indexes))
+    with temporary.open("w") as file:
+        json.dump(indexes, file)
+        file.flush()
+        os.fsync(file.fileno())
     temporary.rename(_file())
 
 
 @contextmanager
 def _locked() -> Iterator[None]:
     state_root().mkdir(parents=True, exist_ok=True)
-    handle = os.open(state_root() / "clusters.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    handle = os.open(state_root() / "clusters.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

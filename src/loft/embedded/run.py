@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -16,83 +17,78 @@ from loft.embedded import cleanup, images, network, registry
 from loft.embedded.binaries import ensure as ensure_binaries
 from loft.embedded.daemon import DaemonStatus
 from loft.embedded.layout import Layout
-from loft.embedded.preflight import check
+from loft.embedded.machine import check
+from loft.supervise import logs
 
 Progress = Callable[[str], None]
 
-START_S = 120.0
-STOP_S = 60.0
+START_S = 180.0
+STOP_S = 90.0
+FIRST_SIGN_S = 15.0
+"""How long a new daemon may take until it holds its lock."""
+
+POLL_S = 0.05
 
 
 class StartError(Exception):
-    """The cluster could not be started; the message says why and what to do."""
+    """The cluster could not be started or stopped; the message says why and what to do."""
 
 
 def start(name: str, progress: Progress) -> Layout:
     """Bring the cluster up and return its layout; does nothing when it runs.
 
-    Resumes a start that was interrupted at any point. Raises: StartError, PreflightError, BuildError.
+    Resumes a start that was interrupted at any point, and adopts the containers of a daemon that was killed.
+    Raises: StartError, PreflightError, BuildError, ImageError, CleanupError, RegistryError, BadName.
     """
     layout = registry.layout_of(name)
-    if layout is not None and is_running(layout) and status(layout).phase == "running":
+    if layout is not None and status(layout).phase == "running":
         return layout
     check(name)
     ensure_binaries(progress)
     built = images.ensure_images(progress)
     layout = registry.layout_of(name, create=True)
     assert layout is not None, "create=True always gives a layout"
-    if not is_running(layout):
-        # A daemon that was killed leaves containers whose network and mounts the new one does not know.
-        cleanup.kill_containers(layout)
-        cleanup.forget_runtime(layout)
-        _spawn(layout)
-    _wait_running(layout, progress)
-    images.import_images(layout, built, progress)
+    with _alone(layout):
+        if not is_running(layout):
+            if not cleanup.is_same_boot(layout):
+                _clear(layout)
+            (layout.run / "status.json").unlink(missing_ok=True)
+            _spawn(layout)
+        _wait_running(layout, progress)
+        images.import_images(layout, built, progress)
     return layout
 
 
-def _spawn(layout: Layout) -> None:
-    layout.logs.mkdir(parents=True, exist_ok=True)
-    with (layout.logs / "daemon.log").open("ab") as output:
-        subprocess.Popen(
-            [sys.executable, "-m", "loft.embedded.daemon", "--name", layout.name],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            cwd="/",
-        )
+def stop(layout: Layout) -> None:
+    """Stop everything of the cluster and keep its data; does nothing when it is stopped.
+
+    Raises: StartError when the daemon does not end in time, CleanupError when something of it does not go.
+    """
+    with _alone(layout):
+        _end_daemon(layout)
+        _clear(layout)
 
 
-def _wait_running(layout: Layout, progress: Progress) -> None:
-    deadline = time.monotonic() + START_S
-    said = ""
-    while time.monotonic() < deadline:
-        now = status(layout)
-        if now.phase == "running":
-            return
-        if now.phase == "failed":
-            raise StartError(
-                f"cluster {layout.name} could not be started: {now.message} (see {layout.logs}/daemon.log)"
-            )
-        if now.message and now.message != said:
-            said = now.message
-            progress(f"{layout.name}: {said}")
-        time.sleep(0.1)
-    waiting = ", ".join(f"{item.name} is {item.state}" for item in status(layout).processes if item.state != "ready")
-    raise StartError(
-        f"cluster {layout.name} is not up after {START_S:.0f} s: {waiting or said} (logs in {layout.logs})"
-    )
+def uninstall(layout: Layout) -> None:
+    """Remove the cluster: processes, containers, mounts, devices, rules, cgroups and data. Raises: as `stop`."""
+    with _alone(layout):
+        _end_daemon(layout)
+        _clear(layout)
+        network.remove(layout)
+        cleanup.remove_cgroups(layout)
+        cleanup.remove_state(layout)
+        registry.forget(layout.name)
+        (layout.directory.parent / f".{layout.name}.lock").unlink(missing_ok=True)
 
 
 def is_running(layout: Layout) -> bool:
     """Return whether the cluster's daemon holds its lock."""
     try:
-        handle = os.open(layout.directory / "daemon.lock", os.O_RDWR)
+        handle = os.open(layout.directory / "daemon.lock", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:
@@ -101,35 +97,93 @@ def is_running(layout: Layout) -> bool:
 
 
 def status(layout: Layout) -> DaemonStatus:
-    """Return what the daemon says of itself; phase "stopped" when there is none."""
+    """Return what the daemon says of itself; without one: phase "failed" if it told why, else "stopped"."""
+    alive = is_running(layout)
     try:
-        return msgspec.json.decode((layout.run / "status.json").read_bytes(), type=DaemonStatus)
+        said = msgspec.json.decode((layout.run / "status.json").read_bytes(), type=DaemonStatus)
     except (OSError, msgspec.DecodeError):
-        return DaemonStatus("starting" if is_running(layout) else "stopped")
+        return DaemonStatus("starting" if alive else "stopped")
+    if alive or said.phase == "failed":
+        return said
+    return DaemonStatus("stopped")
 
 
-def stop(layout: Layout) -> None:
-    """Stop everything of the cluster and keep its data; does nothing when it is stopped.
+@contextmanager
+def _alone(layout: Layout) -> Iterator[None]:
+    """Let one command at a time start, stop or remove a cluster; the others wait for it.
 
-    Raises: StartError when the daemon does not end in time.
+    The lock lies beside the cluster's directory, which `uninstall` removes.
     """
-    if is_running(layout):
-        pid = int((layout.directory / "daemon.lock").read_text() or 0)
-        if pid:
-            os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_S
-        while is_running(layout):
-            if time.monotonic() > deadline:
-                raise StartError(f"the daemon of {layout.name} (pid {pid}) does not end; see {layout.logs}/daemon.log")
-            time.sleep(0.1)
-    cleanup.kill_containers(layout)
+    path = layout.directory.parent / f".{layout.name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+            break
+        os.close(handle)  # removed by an uninstall that we waited for
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _clear(layout: Layout) -> None:
+    """Remove what an ended cluster left running or mounted, so that the next start begins clean."""
+    cleanup.end_containers(layout)
+    network.forget_port_mappings(layout)
     cleanup.forget_runtime(layout)
 
 
-def uninstall(layout: Layout) -> None:
-    """Remove the cluster: processes, containers, mounts, devices, rules, cgroups and data."""
-    stop(layout)
-    network.remove(layout)
-    cleanup.remove_cgroups(layout)
-    cleanup.remove_state(layout)
-    registry.forget(layout.name)
+def _spawn(layout: Layout) -> None:
+    """Start the daemon, detached: no child of ours, no terminal, no session."""
+    layout.logs.mkdir(parents=True, exist_ok=True)
+    logs.bound(layout.logs / "daemon.log")
+    with (layout.logs / "daemon.log").open("ab") as output:
+        subprocess.run(
+            ["setsid", "--fork", sys.executable, "-m", "loft.embedded.daemon", "--name", layout.name],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd="/",
+            check=True,
+            timeout=30,
+        )
+
+
+def _wait_running(layout: Layout, progress: Progress) -> None:
+    began = time.monotonic()
+    said, seen = "", False
+    while time.monotonic() < began + START_S:
+        now = status(layout)
+        if now.phase == "running":
+            return
+        seen = seen or is_running(layout)
+        gone = not is_running(layout) and (seen or time.monotonic() > began + FIRST_SIGN_S)
+        if now.phase == "failed" or gone:
+            raise StartError(_why_failed(layout, now))
+        if now.message and now.message != said:
+            said = now.message
+            progress(f"{layout.name}: {said}")
+        time.sleep(POLL_S)
+    bad = ", ".join(f"{item.name} is {item.state}" for item in status(layout).processes if item.state != "ready")
+    raise StartError(f"cluster {layout.name} is not up after {START_S:.0f} s: {bad or said} (logs in {layout.logs})")
+
+
+def _why_failed(layout: Layout, now: DaemonStatus) -> str:
+    last = logs.last_lines(layout.logs / "daemon.log", 1)
+    reason = now.message or (last[0] if last else "it ended without a word")
+    return f"cluster {layout.name} could not be started: {reason} (see {layout.logs}/daemon.log)"
+
+
+def _end_daemon(layout: Layout) -> None:
+    if not is_running(layout):
+        return
+    text = (layout.directory / "daemon.lock").read_text().strip()
+    if text.isdigit():
+        os.kill(int(text), signal.SIGTERM)
+    deadline = time.monotonic() + STOP_S
+    while is_running(layout):
+        if time.monotonic() > deadline:
+            raise StartError(f"the daemon of {layout.name} (pid {text}) does not end; see {layout.logs}/daemon.log")
+        time.sleep(POLL_S)

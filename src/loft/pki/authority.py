@@ -25,7 +25,8 @@ Usage = Literal["server", "client", "both"]
 # A certificate begins to be valid a little earlier than it is made, for peers whose clock is behind.
 CLOCK_SKEW = timedelta(minutes=5)
 
-_EXTENDED_USAGE = {
+_SUBJECT = (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME)
+_EXTENDED_USAGE: dict[Usage, list[x509.ObjectIdentifier]] = {
     "server": [ExtendedKeyUsageOID.SERVER_AUTH],
     "client": [ExtendedKeyUsageOID.CLIENT_AUTH],
     "both": [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH],
@@ -54,8 +55,21 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True):
 
 def new_authority(name: str, now: datetime, *, days: int = 3650) -> KeyPair:
     """Make a self-signed authority that can sign end certificates only (path length 0)."""
-    key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    return _self_signed(ec.generate_private_key(ec.SECP256R1()), subject, now, days)
+
+
+def renew_authority(ca: KeyPair, now: datetime, *, days: int = 3650) -> KeyPair:
+    """Return the authority with a new lifetime; name and key stay.
+
+    So certificates issued before stay good for whoever gets the new one, and the other way round as long as
+    the old one lasts: the two can be exchanged one party at a time.
+    """
+    subject = x509.load_pem_x509_certificate(ca.cert).subject
+    return _self_signed(_signer(ca), subject, now, days)
+
+
+def _self_signed(key: ec.EllipticCurvePrivateKey, subject: x509.Name, now: datetime, days: int) -> KeyPair:
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     builder = (
         x509.CertificateBuilder()
@@ -68,9 +82,7 @@ def new_authority(name: str, now: datetime, *, days: int = 3650) -> KeyPair:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(authority=True), critical=True)
         .add_extension(identifier, critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False
-        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
     )
     return _pair(builder.sign(key, hashes.SHA256()), key)
 
@@ -139,6 +151,34 @@ def fingerprint(cert: bytes) -> str:
     return x509.load_pem_x509_certificate(cert).fingerprint(hashes.SHA256()).hex()
 
 
+def leaf_of(cert: bytes) -> Leaf:
+    """Return what a certificate says about its holder, as `issue` was told; compare it with what is wanted.
+
+    Raises: ValueError for a certificate without the extensions that `issue` always sets.
+    """
+    loaded = x509.load_pem_x509_certificate(cert)
+    try:
+        purposes = list(loaded.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except x509.ExtensionNotFound as error:
+        raise ValueError("the certificate does not say what it may be used for") from error
+    usages: list[Usage] = [usage for usage, wanted in _EXTENDED_USAGE.items() if wanted == purposes]
+    if not usages:
+        raise ValueError("the certificate may be used for something else")
+    try:
+        names = loaded.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        names = x509.SubjectAlternativeName([])
+    subject = {oid: [str(item.value) for item in loaded.subject.get_attributes_for_oid(oid)] for oid in _SUBJECT}
+    return Leaf(
+        common_name="".join(subject[NameOID.COMMON_NAME]),
+        organizations=tuple(subject[NameOID.ORGANIZATION_NAME]),
+        dns=tuple(names.get_values_for_type(x509.DNSName)),
+        ips=tuple(str(address) for address in names.get_values_for_type(x509.IPAddress)),
+        uris=tuple(names.get_values_for_type(x509.UniformResourceIdentifier)),
+        usage=usages[0],
+    )
+
+
 def issued_by(cert: bytes, ca: bytes) -> bool:
     """Tell whether `ca` signed `cert` (signature and names; neither dates nor usage are looked at)."""
     try:
@@ -152,9 +192,6 @@ def _sign(
     ca: KeyPair, leaf: Leaf, public_key: ec.EllipticCurvePublicKey, now: datetime, lifetime: timedelta
 ) -> x509.Certificate:
     authority = x509.load_pem_x509_certificate(ca.cert)
-    signer = serialization.load_pem_private_key(ca.key, password=None)
-    if not isinstance(signer, ec.EllipticCurvePrivateKey):
-        raise ValueError("the authority's key is not an EC key")
     names = _alternative_names(leaf)
     if leaf.usage != "client" and not names:
         raise ValueError(f"certificate for {leaf.common_name}: a server needs a DNS name or an IP address")
@@ -179,7 +216,14 @@ def _sign(
     )
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return builder.sign(signer, hashes.SHA256())
+    return builder.sign(_signer(ca), hashes.SHA256())
+
+
+def _signer(ca: KeyPair) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(ca.key, password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("the authority's key is not an EC key")
+    return key
 
 
 def _name_of(cert: x509.Certificate) -> str:

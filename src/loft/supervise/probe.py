@@ -50,6 +50,15 @@ def https(host: str, port: int, path: str, ca: Path) -> Probe:
     return ask
 
 
+def http(host: str, port: int, path: str) -> Probe:
+    """Ready when GET answers 200."""
+
+    async def ask() -> bool:
+        return await _answers_ok(asyncio.open_connection(host, port), host, path)
+
+    return ask
+
+
 def http_unix(socket: Path, path: str) -> Probe:
     """Ready when GET over the unix socket answers 200 (Envoy's admin interface, for one)."""
 

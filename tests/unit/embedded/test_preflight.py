@@ -2,55 +2,100 @@
 
 import pytest
 
-from loft.embedded.preflight import DISK_BYTES_MIN, Facts, findings, listening
-
-GOOD = Facts(is_root=True)
+from loft.embedded.preflight import (
+    DISK_BYTES_MIN,
+    MEMORY_BYTES_MIN,
+    Facts,
+    Listener,
+    findings,
+    listeners,
+    overlapping,
+)
 
 TABLE = """\
-  sl  local_address rem_address   st tx_queue rx_queue
-   0: 0100C90A:192B 00000000:0000 0A 00000000:00000000
-   1: 00000000:0016 00000000:0000 0A 00000000:00000000
-   2: 0100007F:192C 0100007F:C001 01 00000000:00000000
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100C90A:192B 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 101 1
+   1: 00000000:280A 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 102 1
+   2: 0100007F:192B 0100007F:C001 01 00000000:00000000 00:00000000 00000000     0        0 103 1
+   3: 0100007F:280A 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 104 1
+   4: 0100C90A:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 105 1
+"""
+
+ROUTES = """\
+default via 192.0.2.1 dev eth0
+10.201.0.0/20 dev loft0 scope link
+unreachable 10.201.0.0/16
+unreachable 10.201.4.0/22
+10.201.4.2 dev veth23c81333 scope host
+10.201.16.0/20 via 10.201.16.1 dev loft1up onlink
+192.0.2.0/24 dev eth0 proto kernel scope link src 192.0.2.2
+local 10.201.0.1 dev loft0 table local proto kernel scope host src 10.201.0.1
+local 10.201.4.1 dev veth23c81333 table local proto kernel scope host src 10.201.4.1
+local 127.0.0.0/8 dev lo table local proto kernel scope host src 127.0.0.1
+broadcast 127.255.255.255 dev lo table local proto kernel scope link src 127.0.0.1
 """
 
 
+def facts(**more):
+    return Facts(is_root=True, state_dir="/var/lib/loft", network="10.201.0.0/16", **more)
+
+
 def test_a_good_machine_has_no_findings():
-    assert findings(GOOD) == []
+    assert findings(facts(free_bytes={"/var/lib/loft": DISK_BYTES_MIN})) == []
 
 
 @pytest.mark.parametrize(
-    ("facts", "says"),
+    ("seen", "says"),
     [
         (Facts(is_root=False), "sudo"),
-        (Facts(is_root=True, missing_tools=("nft", "nsenter")), "apt-get install nftables util-linux"),
-        (Facts(is_root=True, has_cni=False), "containernetworking-plugins"),
-        (Facts(is_root=True, missing_tools=("runc",), has_cni=False), "containernetworking-plugins runc"),
-        (Facts(is_root=True, missing_kernel=("overlayfs",)), "overlayfs"),
-        (Facts(is_root=True, free_bytes=DISK_BYTES_MIN - 1, disk="/var/lib/loft"), "/var/lib/loft has 3071 MiB free"),
-        (Facts(is_root=True, busy_address="10.201.0.1:6443"), "10.201.0.1:6443 is in use"),
-        (Facts(is_root=True, foreign_address="10.201.0.0/20"), "10.201.0.0/20 is routed"),
+        (Facts(is_root=True, has_power=False), "--privileged"),
+        (facts(missing_tools=("nft", "nsenter")), "missing: nft, nsenter; install them: apt-get install nftables util"),
+        (facts(missing_plugins=("ptp",)), "apt-get install containernetworking-plugins"),
+        (facts(missing_tools=("runc",), missing_plugins=("ptp",)), "containernetworking-plugins runc"),
+        (facts(missing_kernel=("overlayfs (CONFIG_OVERLAY_FS)",)), "kernel lacks overlayfs (CONFIG_OVERLAY_FS)"),
+        (facts(missing_controllers=("memory",)), "cgroup_enable=memory"),
+        (facts(free_bytes={"/var/cache/loft": DISK_BYTES_MIN - 1}), "/var/cache/loft has 3071 MiB free and 3072"),
+        (facts(memory_bytes=MEMORY_BYTES_MIN - 1), "1023 MiB of memory are available and 1024"),
+        (facts(busy=(Listener("0.0.0.0", 10250, "kubelet (pid 7)"),)), "10250 on 0.0.0.0 is in use by kubelet (pid 7)"),
+        (facts(busy=(Listener("0.0.0.0", 6443),)), "in use by another program"),
+        (facts(overlapping=("10.0.0.0/8 via 192.0.2.9 dev tun0",)), "10.0.0.0/8 via 192.0.2.9 dev tun0; remove it"),
+        (facts(running_elsewhere="/srv/a"), "LOFT_STATE_DIR=/srv/a loft stop"),
+        (Facts(is_root=True, state_dir="/x" * 40), "too long a path"),
     ],
-)
-def test_each_finding_says_what_is_wrong_and_what_to_do(facts, says):
-    found = findings(facts)
+)  # fmt: skip
+def test_each_finding_says_what_is_wrong_and_what_to_do(seen, says):
+    found = findings(seen)
     assert len(found) == 1
     assert says in found[0]
+    assert "\n" not in found[0]
 
 
 def test_without_root_nothing_else_is_told():
-    assert len(findings(Facts(is_root=False, missing_tools=("nft",), free_bytes=0))) == 1
+    assert len(findings(Facts(is_root=False, missing_tools=("nft",), memory_bytes=0))) == 1
+
+
+def test_everything_that_is_wrong_is_told_at_once():
+    assert len(findings(facts(missing_tools=("nft",), missing_kernel=("x",), memory_bytes=0))) == 3
+
+
+def test_who_listens_is_read_from_the_kernel_not_asked_on_the_network():
+    wanted = {"10.201.0.1": (6443, 10250), "127.0.0.1": (10249,)}
+    assert listeners(TABLE, wanted) == [("10.201.0.1", 6443, 101), ("0.0.0.0", 10250, 102)]
+    assert listeners("sl\n", wanted) == []
+
+
+def test_our_own_routes_are_no_overlap():
+    assert overlapping(ROUTES, "10.201.0.0/16") == []
 
 
 @pytest.mark.parametrize(
-    ("address", "port", "expected"),
+    "route",
     [
-        ("10.201.0.1", 6443, True),
-        ("10.201.0.2", 6443, False),
-        ("10.201.0.1", 6444, False),
-        ("10.9.9.9", 22, True),
-        ("127.0.0.1", 6444, False),
+        "10.0.0.0/8 via 192.0.2.9 dev tun0",
+        "10.201.3.0/24 dev docker0 proto kernel scope link src 10.201.3.1",
+        "local 10.201.0.1 dev dummy0 table local proto kernel scope host src 10.201.0.1",
+        "10.192.0.0/11 dev vethabc scope link",
     ],
-    ids=["listening", "other address", "other port", "all addresses", "connected only"],
 )
-def test_who_listens_is_read_from_the_kernel_not_asked_on_the_network(address, port, expected):
-    assert listening(TABLE, address, port) is expected
+def test_a_route_into_our_network_is_found(route):
+    assert overlapping(ROUTES + route + "\n", "10.201.0.0/16") == [route]

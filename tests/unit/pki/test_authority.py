@@ -75,6 +75,38 @@ def test_expired_authority_issues_nothing() -> None:
         authority.issue(ca, common_name="x", usage="client", now=NOW + timedelta(days=2))
 
 
+@pytest.mark.parametrize(
+    "leaf",
+    [
+        authority.Leaf(common_name="a", usage="client"),
+        authority.Leaf(common_name="a", organizations=("x", "y"), uris=("spiffe://a/b",), usage="client"),
+        authority.Leaf(common_name="a", dns=("b", "c.d"), ips=("10.0.0.1", "::1"), usage="both"),
+    ],
+)
+def test_what_a_certificate_says_can_be_read_back(leaf: authority.Leaf) -> None:
+    facts = {name: getattr(leaf, name) for name in leaf.__struct_fields__}
+    cert = authority.issue(authority.new_authority("one", NOW), now=NOW, **facts).cert
+    assert authority.leaf_of(cert) == leaf
+
+
+def test_an_authority_is_no_leaf() -> None:
+    with pytest.raises(ValueError, match="used for"):
+        authority.leaf_of(authority.new_authority("one", NOW).cert)
+
+
+def test_renewed_authority_and_its_old_certificates_go_on_together() -> None:
+    old = authority.new_authority("one", NOW, days=90)
+    later = NOW + timedelta(days=70)
+    assert authority.due(old.cert, later)
+    new = authority.renew_authority(old, later, days=90)
+    assert not authority.due(new.cert, later)
+    before = authority.issue(old, common_name="x", dns=["a.test"], usage="server", now=NOW)
+    after = authority.issue(new, common_name="x", dns=["a.test"], usage="server", now=later)
+    for ca in (old, new):
+        for pair in (before, after):
+            _verify_server(ca.cert, pair.cert, "a.test", later)
+
+
 def _request(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> x509.CertificateSigningRequest:
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "root")])
     return x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
@@ -93,9 +125,7 @@ def test_request_gets_the_subject_the_caller_decided() -> None:
 def test_forged_or_foreign_requests_are_refused() -> None:
     ca = authority.new_authority("one", NOW)
     leaf = authority.Leaf(common_name="guest", usage="client")
-    der = bytearray(
-        _request(ec.generate_private_key(ec.SECP256R1())).public_bytes(serialization.Encoding.DER)
-    )
+    der = bytearray(_request(ec.generate_private_key(ec.SECP256R1())).public_bytes(serialization.Encoding.DER))
     at = bytes(der).index(b"root")
     der[at : at + 4] = b"boot"
     forged = x509.load_der_x509_csr(bytes(der)).public_bytes(serialization.Encoding.PEM)

@@ -25,6 +25,8 @@ def test_tcp_and_unix(tmp_path: Path) -> None:
         local = await asyncio.start_unix_server(_answer, path)
         port = server.sockets[0].getsockname()[1]
         assert await probe.tcp("127.0.0.1", port)()
+        assert await probe.http("127.0.0.1", port, "/good")()
+        assert not await probe.http("127.0.0.1", port, "/bad")()
         assert await probe.unix(path)()
         assert await probe.http_unix(path, "/good")()
         assert not await probe.http_unix(path, "/bad")()
