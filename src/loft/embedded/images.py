@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -147,18 +148,41 @@ def _prune(folder: Path, images: list[Image]) -> None:
 
 
 def import_images(layout: Layout, built: list[Built], progress: Progress) -> None:
-    """Import the images that the cluster's containerd does not have yet. Raises: ImageError."""
-    present = _present(layout)
-    for image in built:
-        if present.get(image.reference) != manifest_digest(image.archive):
-            progress(f"importing image {image.reference}")
-            _ctr(layout, "images", "import", str(image.archive))
+    """Import the images that the cluster's containerd does not have yet, or not whole. Raises: ImageError."""
+    for image in _missing(layout, built):
+        progress(f"importing image {image.reference}")
+        _import_part(layout, image.archive)
+    for image in _missing(layout, built):
+        _ctr(layout, "images", "import", str(image.archive))
+    if missing := _missing(layout, built):
+        raise ImageError(f"containerd has not got {missing[0].reference} after its import; see its log")
 
 
-def _present(layout: Layout) -> dict[str, str]:
-    """Return the manifest digest of each image that containerd has, by its name."""
-    lines = _ctr(layout, "images", "ls").splitlines()[1:]
-    return {words[0]: words[2] for words in (line.split() for line in lines) if len(words) > 2}
+def _import_part(layout: Layout, archive: Path) -> None:
+    """Import one image without the layers that containerd has from another image or from the build before.
+
+    What it has may be collected meanwhile when nothing uses it; the caller looks afterwards.
+    """
+    blobs = set(_ctr(layout, "content", "ls", "-q").split())
+    with tempfile.TemporaryDirectory(prefix="loft-import-", dir=cache_root()) as folder:
+        part = Path(folder) / "part.tar"
+        oci.without_blobs(archive, blobs, part)
+        _ctr(layout, "images", "import", str(part))
+
+
+def _missing(layout: Layout, built: list[Built]) -> list[Built]:
+    present = ready_images(_ctr(layout, "images", "check"))
+    return [image for image in built if present.get(image.reference) != manifest_digest(image.archive)]
+
+
+def ready_images(table: str) -> dict[str, str]:
+    """Return the manifest digest of each image that is whole and unpacked, by its name.
+
+    Args:
+        table: what `ctr images check` prints: REF TYPE DIGEST STATUS SIZE UNPACKED.
+    """
+    rows = [line.split() for line in table.splitlines()[1:]]
+    return {words[0]: words[2] for words in rows if len(words) > 4 and words[3] == "complete" and words[-1] == "true"}
 
 
 def manifest_digest(archive: Path) -> str:

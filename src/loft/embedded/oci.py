@@ -11,7 +11,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +142,21 @@ def write_image(target: Path, reference: str, layers: Sequence[Path], config: Im
     temporary = target.with_name(f".{target.name}.new")
     layer(entries, content, temporary)
     temporary.rename(target)
+
+
+def without_blobs(archive: Path, present: Container[str], target: Path) -> None:
+    """Copy an image's archive, leaving out the blobs that the receiver has already.
+
+    Args:
+        archive: made by `write_image`.
+        present: digests (`sha256:…`) that the receiver has.
+        target: the smaller archive; not made atomically.
+    """
+    with tarfile.open(archive) as whole, tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as part:
+        for member in whole:
+            folder_name, _, digest = member.name.rpartition("/")
+            if folder_name != "blobs/sha256" or f"sha256:{digest}" not in present:
+                part.addfile(member, whole.extractfile(member))
 
 
 def _descriptor(media: str, blob: bytes) -> dict[str, Any]:
