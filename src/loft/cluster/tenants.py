@@ -19,6 +19,7 @@ from loft.kube.informer import Informer
 
 Object = dict[str, Any]
 SUBJECT = "subject"
+PLACE = "place"
 SERVICE_ACCOUNT = "system:serviceaccount:"
 
 
@@ -31,6 +32,11 @@ def subjects_of(binding: Object) -> list[str]:
             kind, name = "User", f"{SERVICE_ACCOUNT}{subject.get('namespace', '')}:{name}"
         found.append(f"{kind}:{name}")
     return found
+
+
+def places_of(binding: Object) -> list[str]:
+    """Return `NAMESPACE SUBJECT` for each subject of a RoleBinding."""
+    return [f"{binding['metadata']['namespace']} {subject}" for subject in subjects_of(binding)]
 
 
 def subjects_for(caller: Caller) -> list[str]:
@@ -53,7 +59,7 @@ class Tenants:
 
     def __init__(self, client: Client) -> None:
         self.spaces = Informer(client, NAMESPACES, label_selector=f"{SPACE_LABEL}=true")
-        self.bindings = Informer(client, ROLEBINDINGS, indexers={SUBJECT: subjects_of})
+        self.bindings = Informer(client, ROLEBINDINGS, indexers={SUBJECT: subjects_of, PLACE: places_of})
 
     async def run(self) -> None:
         """Follow the API server, for ever."""
@@ -82,7 +88,8 @@ class Tenants:
         """Tell whether a list of spaces shows this one to the caller."""
         if owns(caller, space):
             return True
-        return space["metadata"]["name"] in self.namespaces_of(caller)
+        name = space["metadata"]["name"]
+        return any(self.bindings.by_index(PLACE, f"{name} {subject}") for subject in subjects_for(caller))
 
     def follow(self, caller: Caller, changed: Callable[[Object], None]) -> Callable[[], None]:
         """Call `changed` with each Space whose RoleBindings for the caller changed; returns how to end that."""
