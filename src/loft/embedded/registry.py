@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
 from loft.embedded import network
 from loft.embedded.layout import CLUSTERS_MAX, MAIN_CLUSTER, Layout, cache_root, state_root
+from loft.embedded.lock import locked
 
 
 class RegistryError(Exception):
@@ -44,7 +43,7 @@ def layout_of(name: str, *, create: bool = False) -> Layout | None:
     if not create:
         indexes = known()
         return _layout(name, indexes[name]) if name in indexes else None
-    with _locked():
+    with locked(_lock()):
         indexes = known()
         layout = _layout(name, _index(name, indexes))
         if name not in indexes:
@@ -59,11 +58,26 @@ def planned(name: str) -> Layout:
 
 
 def forget(name: str) -> None:
-    """Give the index of an uninstalled cluster back."""
-    with _locked():
+    """Give the index of an uninstalled cluster back; with the last one nothing of the registry stays."""
+    with locked(_lock()):
         indexes = known()
         if indexes.pop(name, None) is not None:
             _save(indexes)
+        if not indexes:
+            _remove_state()
+
+
+def _remove_state() -> None:
+    for path in (_file(), _lock()):
+        path.unlink(missing_ok=True)
+    # Something else may lie there, or a lock that another command holds: then the directory stays.
+    for folder in (state_root() / "clusters", state_root()):
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _lock() -> Path:
+    return state_root() / "clusters.lock"
 
 
 def _refuse_bad(name: str) -> None:
@@ -99,14 +113,3 @@ def _save(indexes: dict[str, int]) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(_file())
-
-
-@contextmanager
-def _locked() -> Iterator[None]:
-    state_root().mkdir(parents=True, exist_ok=True)
-    handle = os.open(state_root() / "clusters.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
@@ -17,6 +17,7 @@ from loft.embedded import cleanup, images, network, registry
 from loft.embedded.binaries import ensure as ensure_binaries
 from loft.embedded.daemon import DaemonStatus
 from loft.embedded.layout import Layout
+from loft.embedded.lock import locked
 from loft.embedded.machine import check
 from loft.supervise import logs
 
@@ -48,7 +49,7 @@ def start(name: str, progress: Progress) -> Layout:
     built = images.ensure_images(progress)
     layout = registry.layout_of(name, create=True)
     assert layout is not None, "create=True always gives a layout"
-    with _alone(layout):
+    with locked(_lock(layout)):
         if not is_running(layout):
             if not cleanup.is_same_boot(layout):
                 _clear(layout)
@@ -64,21 +65,21 @@ def stop(layout: Layout) -> None:
 
     Raises: StartError when the daemon does not end in time, CleanupError when something of it does not go.
     """
-    with _alone(layout):
+    with locked(_lock(layout)):
         _end_daemon(layout)
         _clear(layout)
 
 
 def uninstall(layout: Layout) -> None:
     """Remove the cluster: processes, containers, mounts, devices, rules, cgroups and data. Raises: as `stop`."""
-    with _alone(layout):
+    with locked(_lock(layout)):
         _end_daemon(layout)
         _clear(layout)
         network.remove(layout)
         cleanup.remove_cgroups(layout)
         cleanup.remove_state(layout)
+        _lock(layout).unlink()
         registry.forget(layout.name)
-        (layout.directory.parent / f".{layout.name}.lock").unlink(missing_ok=True)
 
 
 def is_running(layout: Layout) -> bool:
@@ -108,24 +109,12 @@ def status(layout: Layout) -> DaemonStatus:
     return DaemonStatus("stopped")
 
 
-@contextmanager
-def _alone(layout: Layout) -> Iterator[None]:
-    """Let one command at a time start, stop or remove a cluster; the others wait for it.
+def _lock(layout: Layout) -> Path:
+    """Return the lock that lets one command at a time start, stop or remove the cluster.
 
-    The lock lies beside the cluster's directory, which `uninstall` removes.
+    It lies beside the cluster's directory, which `uninstall` removes.
     """
-    path = layout.directory.parent / f".{layout.name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
-            break
-        os.close(handle)  # removed by an uninstall that we waited for
-    try:
-        yield
-    finally:
-        os.close(handle)
+    return layout.directory.parent / f".{layout.name}.lock"
 
 
 def _clear(layout: Layout) -> None:

@@ -36,6 +36,19 @@ def test_planning_writes_nothing(state):
     assert registry.layout_of("east") is None
 
 
+def test_with_the_last_cluster_the_state_directory_goes(state):
+    registry.layout_of("east", create=True)
+    registry.forget("east")
+    assert not (state / "state").exists()
+
+
+def test_what_others_put_there_stays(state):
+    registry.layout_of("east", create=True)
+    (state / "state" / "note").touch()
+    registry.forget("east")
+    assert [path.name for path in (state / "state").iterdir()] == ["note"]
+
+
 def test_a_full_machine_refuses_the_next():
     for number in range(15):
         registry.layout_of(f"c{number}", create=True)
