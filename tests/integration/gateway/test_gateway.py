@@ -433,9 +433,24 @@ def test_a_refused_scope_is_logged_and_an_unknown_key_is_not(side):
     assert other not in side.running.settings.audit_log.read_text()
 
 
+def config_dump(running):
+    """Return all that Envoy's admin interface tells about its configuration."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(running.settings.directory / "admin.sock"))
+        connection.sendall(b"GET /config_dump?include_eds HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        data = b""
+        while more := connection.recv(65536):
+            data += more
+    return data.decode()
+
+
 def test_no_secret_is_in_the_directory_or_the_configuration(side):
-    """Start configuration and Envoy's own dump (case 89)."""
-    text = (side.running.settings.directory / "envoy.json").read_text()
-    assert "PRIVATE KEY" not in text and "Bearer" not in text
-    assert side.running.settings.directory.stat().st_mode & 0o777 == 0o700
-    assert key_hash(KEY) not in text
+    """Case 89: start configuration, and what Envoy's admin interface shows; both are for our own user only."""
+    directory = side.running.settings.directory
+    dump = config_dump(side.running)
+    assert "dynamic_active_secrets" in dump and "people" in dump
+    for text in ((directory / "envoy.json").read_text(), dump):
+        for secret in ("PRIVATE KEY", "Bearer", key_hash(KEY), KEY):
+            assert secret not in text
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert (directory / "admin.sock").stat().st_mode & 0o077 == 0
