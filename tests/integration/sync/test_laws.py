@@ -31,7 +31,10 @@ def body(random_: random.Random, resource: Resource, namespace: str, name: str) 
             return pod(namespace, name, containers=[container]) | {"metadata": metadata}
         case "Service":
             ports = [{"port": number, "name": f"p{number}"} for number in range(1, random_.randint(2, 4))]
-            return {"metadata": metadata, "spec": {"clusterIP": "None", "selector": data | {"app": name}, "ports": ports}}
+            return {
+                "metadata": metadata,
+                "spec": {"clusterIP": "None", "selector": data | {"app": name}, "ports": ports},
+            }
         case "Secret":
             return {"metadata": metadata, "stringData": data}
         case _:
