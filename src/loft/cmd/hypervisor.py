@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+from asyncio import sslproto
 from pathlib import Path
 
 from loft.hypervisor import certs
@@ -17,6 +18,8 @@ from loft.kube.client import Client
 from loft.kube.config import ConfigError as KubeConfigError
 from loft.kube.config import from_environment
 from loft.kube.errors import ApiError
+
+TLS_BUFFER_BYTES = 32 * 1024
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,6 +50,9 @@ async def _run(path: Path) -> None:
     from loft.hypervisor.run import Places, run
 
     config, pod = load_config(path), pod_from(os.environ)
+    # Each TLS connection holds a buffer of that size from its beginning; with some forty watches, which are mostly
+    # silent, the default of 256 KiB would be a quarter of the process's memory.
+    sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
     # What is loaded by now stays; the collector need not look at it again and again.
     gc.freeze()
     work = asyncio.ensure_future(run(from_environment(), config, pod, Places()))

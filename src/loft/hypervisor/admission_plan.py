@@ -170,7 +170,9 @@ def webhook_configuration(url: str, ca: str) -> dict[str, Any]:
                 "matchConditions": [
                     {
                         "name": "not-the-api-server",
-                        "expression": "!(request.namespace == 'default' && request.name == 'kubernetes')",
+                        # A generated name is not there yet.
+                        "expression": "request.namespace != 'default' || !has(request.name) || "
+                        "request.name != 'kubernetes'",
                     }
                 ],
                 "failurePolicy": "Fail",

@@ -8,6 +8,7 @@ parser has already read. Requests are bounded in head and body; one that breaks 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 HEAD_BYTES_MAX = 64 * 1024
 READ_BYTES = 64 * 1024
 IDLE_S = 300.0
+CLOSE_S = 2.0
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -222,10 +224,14 @@ async def close(writer: asyncio.StreamWriter) -> None:
     """Close a connection and wait for it; an error of the dead peer is no news."""
     writer.close()
     try:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(CLOSE_S):
             await writer.wait_closed()
-    except (OSError, TimeoutError):
-        writer.transport.abort()
+    except TimeoutError:
+        # A TLS transport that has gone by itself meanwhile has nothing left to abort, and says so in its own way.
+        with contextlib.suppress(AttributeError):
+            writer.transport.abort()
+    except OSError as error:
+        log.debug("connection ended with %s", error)
 
 
 def accept(handler: Handler) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:

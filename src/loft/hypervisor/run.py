@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -126,6 +127,7 @@ class Hypervisor:
         self.names = Names(config.name, config.namespace)
         self._ready = asyncio.Event()
         self._missing = "starting"
+        self._began = time.monotonic()
 
     async def run(self, facts: certs.HostFacts, data: dict[str, bytes]) -> None:
         """Run until cancelled."""
@@ -207,6 +209,9 @@ class Hypervisor:
                 group.create_task(informer.run())
             await self._become_ready()
 
+    def _age_s(self) -> float:
+        return time.monotonic() - self._began
+
     def _keeper(self) -> Keeper:
         resources = (MUTATINGWEBHOOKS, CLUSTERROLES, CLUSTERROLEBINDINGS, ENDPOINTS, ENDPOINTSLICES, STORAGECLASSES)
         keeper = Keeper(self.virtual, resources)
@@ -222,6 +227,7 @@ class Hypervisor:
         while True:
             try:
                 await self.virtual.raw(Request("GET", "/readyz"))
+                log.info("the API server is usable %.1f s after the hypervisor's start", self._age_s())
                 return
             except ApiError as error:
                 log.debug("API server: %s", error)
@@ -237,7 +243,7 @@ class Hypervisor:
         await self._until("waiting for the controller-manager", self._has_service_account)
         await self._until("waiting for the Service of the API server", self._service_in_place)
         self._ready.set()
-        log.info("virtual cluster %s is ready", self.config.name)
+        log.info("virtual cluster %s is ready %.1f s after the hypervisor's start", self.config.name, self._age_s())
 
     async def _until(self, missing: str, check: Callable[[], Awaitable[bool]]) -> None:
         self._missing = missing

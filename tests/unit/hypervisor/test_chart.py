@@ -1,0 +1,162 @@
+"""The chart as Helm renders it: golden files, refusals, and what must never be in it.
+
+`LOFT_REWRITE_GOLDEN=1` writes the golden files anew; the diff is then the review.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from loft.embedded import binaries
+from loft.hypervisor.config import parse_access, parse_config
+from loft.hypervisor.settings import KINDS
+
+ROOT = Path(__file__).parents[3]
+CHART = ROOT / "charts" / "virtualcluster"
+GOLDEN = ROOT / "tests" / "golden" / "virtualcluster"
+CIDR = {"serviceCIDR": "10.96.0.0/16"}
+
+Object = dict[str, Any]
+
+
+def helm(values: Object) -> subprocess.CompletedProcess[str]:
+    command = [str(binaries.find("helm")), "template", "dev", str(CHART), "--namespace", "team", "--values", "-"]
+    return subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, timeout=60, check=False)
+
+
+def render(values: Object) -> list[Object]:
+    result = helm(values)
+    assert result.returncode == 0, result.stderr
+    return [item for item in yaml.safe_load_all(result.stdout) if item]
+
+
+def find(objects: list[Object], kind: str, name: str) -> Object:
+    return next(item for item in objects if item["kind"] == kind and item["metadata"]["name"] == name)
+
+
+def containers(objects: list[Object]) -> dict[str, Object]:
+    pod = find(objects, "StatefulSet", "dev")["spec"]["template"]["spec"]
+    return {item["name"]: item for item in [*pod["initContainers"], *pod["containers"]]}
+
+
+CASES: dict[str, Object] = {
+    "default": CIDR,
+    "ephemeral": CIDR | {"storage": {"persistence": False}, "dns": {"enabled": False}},
+    "three-replicas-with-agent": CIDR
+    | {
+        "controlPlane": {"replicas": 3},
+        "agent": {"serviceAccount": {"name": "loft-agent", "namespace": "loft"}},
+        "hostNodes": {"enabled": True},
+        "access": {"defaultClusterRole": "view", "rules": [{"users": ["ann"], "clusterRole": "edit"}]},
+    },
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_golden(case: str) -> None:
+    path = GOLDEN / f"{case}.yaml"
+    result = helm(CASES[case])
+    assert result.returncode == 0, result.stderr
+    if os.environ.get("LOFT_REWRITE_GOLDEN"):
+        path.write_text(result.stdout)
+    assert result.stdout == path.read_text()
+
+
+def test_the_hypervisor_understands_what_the_chart_writes() -> None:
+    data = find(render(CASES["three-replicas-with-agent"]), "ConfigMap", "vc-dev-config")["data"]
+    config = parse_config(data["config.json"].encode())
+    assert (config.name, config.namespace, config.replicas, config.host_nodes) == ("dev", "team", 3, True)
+    assert config.kinds == KINDS
+    assert parse_access(data["access.json"]).rules[0].users == ["ann"]
+
+
+def test_values_of_earlier_charts_are_understood() -> None:
+    values = {
+        "virtualCluster": {"extraArgs": ["--service-cidr=10.97.0.0/16"]},
+        "syncer": {"extraArgs": ["--disable-sync-resources=ingresses,persistentvolumeclaims,endpoints"]},
+    }
+    objects = render(values)
+    assert "--service-cluster-ip-range=10.97.0.0/16" in containers(objects)["kube-apiserver"]["args"]
+    config = parse_config(find(objects, "ConfigMap", "vc-dev-config")["data"]["config.json"].encode())
+    assert config.kinds == KINDS - {"PersistentVolumeClaim", "EndpointSlice"}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "serviceCIDR is empty"),
+        (CIDR | {"virtualCluster": {"image": "rancher/k3s:v1.21.2-k3s1"}}, "rancher/k3s:v1.21.2-k3s1 is not supported"),
+        (CIDR | {"virtualCluster": {"extraArgs": ["--disable=traefik"]}}, "--disable=traefik is not supported"),
+        (CIDR | {"virtualCluster": {"extraArgs": ["--service-cidr=10.0.0.0/16"]}}, "share it"),
+        (CIDR | {"virtualCluster": {"env": [{"name": "A", "value": "b"}]}}, "virtualCluster.env is not supported"),
+        (CIDR | {"syncer": {"extraArgs": ["--fake-nodes=false"]}}, "--fake-nodes=false is not supported"),
+        (CIDR | {"syncer": {"extraArgs": ["--disable-sync-resources=potatoes"]}}, "potatoes is not supported"),
+        (CIDR | {"sync": {"ingresses": {"enabled": True}}}, "sync.ingresses.enabled is not supported"),
+        (CIDR | {"scheduler": {"enabled": True}}, "scheduler.enabled is not supported"),
+        (CIDR | {"nonsense": 1}, "nonsense"),
+        (CIDR | {"controlPlane": {"replicas": 2}}, "replicas"),
+        (CIDR | {"image": "x y"}, "image"),
+        (CIDR | {"kubernetes": {"image": "a: {b}"}}, "kubernetes"),
+        (CIDR | {"storage": {"size": "5Gi\n  - evil"}}, "size"),
+        (CIDR | {"storage": {"className": "a\nb: c"}}, "className"),
+        ({"serviceCIDR": "10.0.0.0/8 --anonymous-auth"}, "serviceCIDR"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_by_name(values: Object, message: str) -> None:
+    result = helm(values)
+    assert result.returncode != 0
+    assert message in result.stderr
+
+
+def test_the_hosts_token_is_in_no_container_but_ours() -> None:
+    objects = render(CIDR)
+    pod = find(objects, "StatefulSet", "dev")["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    with_token = {
+        name for name, item in containers(objects).items() if any(m["name"] == "token" for m in item["volumeMounts"])
+    }
+    assert with_token == {"certs", "hypervisor"}
+
+
+def test_every_component_sees_its_own_keys_only() -> None:
+    for name, item in containers(render(CIDR)).items():
+        mounts = [mount for mount in item["volumeMounts"] if mount["name"] == "pki"]
+        if name not in ("certs", "hypervisor"):
+            assert [mount["subPath"] for mount in mounts] == [name]
+
+
+def test_the_pod_meets_the_restricted_pod_security_standard() -> None:
+    objects = render(CIDR)
+    pod = find(objects, "StatefulSet", "dev")["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for item in containers(objects).values():
+        assert item["securityContext"]["allowPrivilegeEscalation"] is False
+        assert item["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_the_agent_may_read_two_secrets_and_no_more() -> None:
+    role = find(render(CASES["three-replicas-with-agent"]), "Role", "vc-dev-agent")
+    assert role["rules"] == [
+        {
+            "apiGroups": [""],
+            "resources": ["secrets"],
+            "resourceNames": ["vc-dev", "vc-dev-gateway"],
+            "verbs": ["get", "list", "watch"],
+        }
+    ]
+
+
+def test_a_change_of_access_does_not_restart_the_control_plane() -> None:
+    def template(values: Object) -> Object:
+        return dict(find(render(values), "StatefulSet", "dev")["spec"]["template"])
+
+    assert template(CIDR) == template(CIDR | {"access": {"defaultClusterRole": "view"}})
+    assert template(CIDR) != template(CIDR | {"dns": {"replicas": 2}})
