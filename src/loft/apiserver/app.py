@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
 from loft.apiserver import discovery, openapi
@@ -70,6 +70,8 @@ class ApiServer:
             response = await self._answer(request)
         except ApiError as error:
             response = failure(error)
+        except ClientDisconnect:
+            return
         except Exception:
             log.exception("%s %s failed", request.method, request.url.path)
             response = failure(ApiError(500, "InternalError", "an internal error occurred; see the log of the server"))

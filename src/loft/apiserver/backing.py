@@ -5,7 +5,9 @@ Versions, selectors, chunks, dry-run, conflicts and bookmarks are the API server
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -17,6 +19,7 @@ from loft.kube.errors import ApiError
 from loft.kube.request import PATCH_TYPES, Query, Request
 from loft.kube.watch import LINE_BYTES_MAX
 
+SILENCE_S = 180.0
 _encode = msgspec.json.Encoder().encode
 _event = msgspec.json.Decoder(Event)
 
@@ -52,25 +55,26 @@ class Backing:
         )
 
     async def watch(self, call: Call, options: WatchOptions) -> AsyncIterator[Event]:
-        """Yield events as they come; an ERROR event is yielded like the others."""
+        """Yield events as they come; an ERROR event is yielded like the others.
+
+        Bookmarks are always asked for, about one a minute: silence then means a dead connection, and the watch ends.
+        """
         initial = options.send_initial_events
         query = self._selectors(options.label_selector, options.field_selector) + _query(
             watch="1",
-            allowWatchBookmarks="true" if options.bookmarks else "",
+            allowWatchBookmarks="true",
             resourceVersion=options.resource_version,
             resourceVersionMatch=options.resource_version_match,
             timeoutSeconds=str(options.timeout_s) if options.timeout_s else "",
             sendInitialEvents="" if initial is None else str(initial).lower(),
         )
         request = Request("GET", self.resource.path(call.namespace), query)
-        rest = b""
-        async for chunk in self.client.stream(request):
-            *lines, rest = (rest + chunk).split(b"\n")
-            if len(rest) > LINE_BYTES_MAX:
-                raise ApiError(500, "InternalError", f"a watch event is larger than {LINE_BYTES_MAX} bytes")
-            for line in lines:
-                if line:
-                    yield _event.decode(line)
+        stream = self.client.stream(request)
+        async with aclosing(stream) as chunks:
+            async for line in _lines(chunks):
+                event = _event.decode(line)
+                if event.type != "BOOKMARK" or options.bookmarks:
+                    yield event
 
     async def create(self, call: Call, obj: Object) -> Object:
         """Create an object."""
@@ -101,6 +105,32 @@ class Backing:
 
     def _selectors(self, labels: str, fields: str) -> Query:
         return _query(labelSelector=",".join(filter(None, (self._selector, labels))), fieldSelector=fields)
+
+
+async def _lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Yield complete lines until the stream ends or has been silent for SILENCE_S."""
+    rest: list[bytes] = []
+    size = 0
+    while True:
+        try:
+            async with asyncio.timeout(SILENCE_S):
+                chunk = await anext(chunks, b"")
+        except TimeoutError:
+            return
+        if not chunk:
+            return
+        *lines, tail = chunk.split(b"\n")
+        if lines:
+            # Joined only when a line is complete: a large object comes in many pieces.
+            lines[0] = b"".join([*rest, lines[0]])
+            rest, size = [], 0
+        rest.append(tail)
+        size += len(tail)
+        if size > LINE_BYTES_MAX:
+            raise ApiError(500, "InternalError", f"a watch event is larger than {LINE_BYTES_MAX} bytes")
+        for line in lines:
+            if line:
+                yield line
 
 
 def _query(**values: str) -> Query:

@@ -25,6 +25,7 @@ from loft.management.accesskeys import OWNED_ACCESS_KEYS, OwnedAccessKeys
 from loft.management.connects import CONNECTS, ClusterConnects, Connect
 from loft.management.endpointtokens import TOKENS, EndpointTokens, Sign
 from loft.management.policy import ObjectPolicy, member
+from loft.management.roles import RoleCheck
 from loft.management.selves import SELVES, Selves
 from loft.management.users import VIEW as USER_VIEW
 from loft.management.users import Users
@@ -98,7 +99,7 @@ def _stored(given: Deployment) -> tuple[Declaration, ...]:
             resource=USER_VIEW,
             kind=User,
             verbs=CRUD,
-            store=Users(client, given.namespace, given.random),
+            store=Users(client, reviewer, given.namespace, given.random),
             policy=ObjectPolicy(reviewer, USER_VIEW, right=member),
             columns=USER_CRD.columns,
             schema=crd_schema(USER_CRD),
@@ -111,7 +112,7 @@ def _stored(given: Deployment) -> tuple[Declaration, ...]:
             resource=TEAM_VIEW,
             kind=Team,
             verbs=CRUD,
-            store=Forwarded(client, TEAM_VIEW, TEAMS),
+            store=Forwarded(client, TEAM_VIEW, TEAMS, check=RoleCheck(client, reviewer, TEAM_VIEW, TEAMS)),
             policy=ObjectPolicy(reviewer, TEAM_VIEW, right=member),
             columns=TEAM_CRD.columns,
             schema=crd_schema(TEAM_CRD),

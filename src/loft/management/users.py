@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from loft.api.management import UserProfile
+from loft.apiserver.authorize import Reviewer
 from loft.apiserver.call import Call, Object
 from loft.apiserver.caller import Caller
 from loft.apiserver.forward import Forwarded
@@ -20,6 +21,7 @@ from loft.apiserver.refusal import Cause, invalid
 from loft.core.resource import SECRETS, USERS, Resource
 from loft.identity.passwords import hash_password, verify_password
 from loft.kube.client import Client
+from loft.management.roles import RoleCheck
 
 VIEW = Resource("management.loft.sh", "v1", "users", "User", namespaced=False)
 MANAGER = "loft"
@@ -48,8 +50,9 @@ def name_clash(obj: Object, others: list[Object]) -> str:
 class Users(Forwarded):
     """See declaration.Store; `namespace` is where the Secrets are."""
 
-    def __init__(self, client: Client, namespace: str, random: Callable[[int], bytes]) -> None:
+    def __init__(self, client: Client, reviewer: Reviewer, namespace: str, random: Callable[[int], bytes]) -> None:
         super().__init__(client, VIEW, USERS, check=self._check_user)
+        self._roles = RoleCheck(client, reviewer, VIEW, USERS)
         self._client = client
         self._namespace = namespace
         self._random = random
@@ -82,6 +85,7 @@ class Users(Forwarded):
         if reference.get("secretNamespace") not in (None, "", self._namespace):
             text = f"password hashes are kept in namespace {self._namespace}"
             raise invalid(VIEW, name, Cause("spec.passwordRef.secretNamespace", text))
+        await self._roles(call, obj)
         if other := name_clash(obj, (await self._client.list(USERS)).items):
             text = f"user {other!r} signs in under this name already; choose another"
             raise invalid(VIEW, name, Cause("spec.username", text, "FieldValueDuplicate"))

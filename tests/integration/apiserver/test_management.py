@@ -318,3 +318,50 @@ def test_kubectl_get_watch_prints_a_table(bed: Bed) -> None:
         out, _ = watcher.communicate(timeout=10)
     lines = [line.split()[:2] for line in out.splitlines()]
     assert lines == [["NAME", "DISPLAY"], ["tabled", "Tabled"], ["tabled", "Tabled"]], out
+
+
+def test_the_api_server_in_front_publishes_our_documents(bed: Bed) -> None:
+    index = json.loads(bed.kubectl("get", "--raw", "/openapi/v3"))["paths"]
+    for group, kind in (("cluster.loft.sh", "Space"), ("management.loft.sh", "OwnedAccessKey")):
+        document = json.loads(bed.kubectl("get", "--raw", index[f"apis/{group}/v1"]["serverRelativeURL"]))
+        assert f"sh.loft.{group.split('.')[0]}.v1.{kind}" in document["components"]["schemas"]
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        merged = json.loads(bed.kubectl("get", "--raw", "/openapi/v2"))["definitions"]
+        if "sh.loft.cluster.v1.Space" in merged and "sh.loft.management.v1.Self" in merged:
+            break
+        time.sleep(1)
+    assert "sh.loft.cluster.v1.Space" in merged and "sh.loft.management.v1.Self" in merged
+    groups = bed.kubectl("api-resources", "--api-group=cluster.loft.sh", "-o", "name").split()
+    assert groups == ["spaces.cluster.loft.sh", "virtualclusters.cluster.loft.sh"]
+
+
+def test_a_streamed_list_ends_with_a_bookmark(bed: Bed) -> None:
+    """As informers of new clients list (WatchList)."""
+    bed.apply(stored("Team", "streamed"))
+    query = "watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan&timeoutSeconds=2"
+    for user, teams in (("root", ADMIN), ("sam", ("streamed",))):
+        with bed.front(user, teams) as kubectl:
+            lines = kubectl("get", "--raw", f"/apis/management.loft.sh/v1/teams?{query}").splitlines()
+        events = [json.loads(line) for line in lines]
+        names = [event["object"]["metadata"].get("name") for event in events if event["type"] == "ADDED"]
+        assert "streamed" in names and (user == "root" or names == ["streamed"])
+        marks = [event["object"]["metadata"] for event in events if event["type"] == "BOOKMARK"]
+        assert marks[0]["annotations"] == {"k8s.io/initial-events-end": "true"}
+
+
+def test_cluster_roles_are_given_only_by_those_who_may_bind_them(bed: Bed) -> None:
+    grant = [{"verbs": ["get", "update", "patch"], "users": ["greta"]}]
+    for kind in ("User", "Team"):
+        name = f"roled-{kind.lower()}"
+        bed.apply(stored(kind, name, access=grant))
+        plural = f"{kind.lower()}s"
+        wish = '{"spec":{"clusterRoles":[{"name":"cluster-admin"}]}}'
+        with bed.front("greta") as kubectl:
+            refused = kubectl("patch", plural, name, "--type=merge", "-p", wish, ok=False)
+            assert "may not give ClusterRole 'cluster-admin'" in refused
+            kubectl("patch", plural, name, "--type=merge", "-p", '{"spec":{"displayName":"R"}}')
+        bed.kubectl("patch", f"{plural}.storage.loft.sh", name, "--type=merge", "-p", wish)
+        with bed.front("greta") as kubectl:
+            # What is there already may stay.
+            kubectl("patch", plural, name, "--type=merge", "-p", '{"spec":{"displayName":"S"}}')
