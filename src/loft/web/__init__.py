@@ -1,0 +1,1 @@
+"""The platform's own pages, behind the gateway: signing in, version, and what agents call."""
