@@ -171,7 +171,7 @@ def test_logs_and_logs_f(application):
     try:
         time.sleep(1)
         application("exec", "client", "--", "wget", "-qO-", "http://web")
-        assert "url:/" in following.stdout.readline()
+        assert "response:200" in following.stdout.readline()
     finally:
         following.send_signal(signal.SIGTERM)
         following.wait(10)
