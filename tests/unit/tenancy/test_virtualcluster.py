@@ -1,0 +1,166 @@
+"""Virtual clusters: which values a tenant may set, and what is done when."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from loft.api.meta import ObjectMeta
+from loft.api.virtualcluster import (
+    VirtualCluster,
+    VirtualClusterHelmChart,
+    VirtualClusterHelmRelease,
+    VirtualClusterSpec,
+)
+from loft.core.action import Delete, Patch
+from loft.core.resource import PODS, PVCS
+from loft.tenancy.virtualcluster.plan import (
+    FINALIZER,
+    Deploy,
+    DropRevision,
+    Leftover,
+    Observed,
+    Release,
+    RemoveDeployer,
+    Uninstall,
+    needs_release,
+    plan,
+)
+from loft.tenancy.virtualcluster.values import Composed, Facts, Refusal, compose
+
+FACTS = Facts(
+    service_cidr="10.96.0.0/16",
+    agent_namespace="loft",
+    agent_service_account="loft-agent",
+    chart_version="0.1.0",
+    chart_digest="d1",
+    defaults={"storage": {"size": "1Gi"}},
+    fixed={"image": "loft.sh/loft:9"},
+)
+READY = {"status": {"readyReplicas": 1}}
+
+
+def spec(values: str = "", **chart: str) -> VirtualClusterSpec:
+    return VirtualClusterSpec(
+        helm_release=VirtualClusterHelmRelease(values=values, chart=VirtualClusterHelmChart(**chart))
+    )
+
+
+def cluster(**metadata: object) -> VirtualCluster:
+    given = {"name": "vc", "namespace": "space", "uid": "u1", "finalizers": [FINALIZER]} | metadata
+    return VirtualCluster(metadata=ObjectMeta(**given), spec=spec())  # type: ignore[arg-type]
+
+
+def wanted() -> Composed:
+    found = compose(spec(), FACTS)
+    assert isinstance(found, Composed)
+    return found
+
+
+def test_a_tenants_values_win_over_defaults_and_lose_against_the_platform() -> None:
+    found = compose(spec("storage: {persistence: false}"), FACTS)
+    assert isinstance(found, Composed)
+    assert found.values["storage"] == {"size": "1Gi", "persistence": False}
+    assert found.values["image"] == "loft.sh/loft:9"
+    assert found.values["serviceCIDR"] == "10.96.0.0/16"
+    assert found.values["agent"] == {"serviceAccount": {"namespace": "loft", "name": "loft-agent"}}
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ("image: evil", "image"),
+        ("kubernetes: {image: evil}", "kubernetes.image"),
+        ("agent: {serviceAccount: {name: x}}", "agent.serviceAccount.name"),
+        ("access: {}", "access"),
+        ("hostNodes: {enabled: true}", "hostNodes.enabled"),
+        ("serviceCIDR: 10.0.0.0/8", "serviceCIDR"),
+        ("storage.evil: 1", "[storage.evil]"),
+        ("storageClasses: ['*']", "storageClasses"),
+    ],
+)
+def test_what_a_tenant_may_not_set_is_refused_by_name(values: str, named: str) -> None:
+    found = compose(spec(values), FACTS)
+    assert isinstance(found, Refusal)
+    assert found.reason == "ValueNotAllowed"
+    assert f" {named} cannot be set" in found.message
+
+
+@pytest.mark.parametrize("values", ["a: [", "- 1", "a: &x 1\nb: *x", "1: 2", "storage: 2020-01-01", "[" * 5000])
+def test_values_that_are_no_json_map_are_refused(values: str) -> None:
+    found = compose(spec(values), FACTS)
+    assert isinstance(found, Refusal) and found.reason == "InvalidValues"
+
+
+@pytest.mark.parametrize("chart", [{"name": "vcluster"}, {"repo": "https://charts.example.com"}, {"version": "9.9.9"}])
+def test_another_chart_is_refused(chart: dict[str, str]) -> None:
+    found = compose(spec("", **chart), FACTS)
+    assert isinstance(found, Refusal) and found.reason == "ChartNotSupported"
+    assert next(iter(chart.values())) in found.message
+
+
+def test_nothing_is_made_before_the_finalizer() -> None:
+    decision = plan(Observed(virtual_cluster=cluster(finalizers=[])), FACTS)
+    (step,) = decision.steps
+    assert isinstance(step, Patch) and step.patch["metadata"]["finalizers"] == [FINALIZER]  # type: ignore[call-overload]
+
+
+def test_it_is_deployed_once() -> None:
+    observed = Observed(virtual_cluster=cluster())
+    assert needs_release(observed, FACTS)
+    (step,) = plan(observed, FACTS).steps
+    assert isinstance(step, Deploy) and step.digest == wanted().digest
+    done = Observed(virtual_cluster=cluster(), deployed_digest=wanted().digest, stateful_set=READY)
+    assert not needs_release(done, FACTS)
+    assert plan(done, FACTS).steps == ()
+
+
+def test_an_interrupted_deployment_starts_over() -> None:
+    release = Release(status="pending-install", digest="x", secret="s", uid="u")
+    steps = plan(Observed(virtual_cluster=cluster(), release=release), FACTS).steps
+    assert [type(step) for step in steps] == [DropRevision, Deploy]
+
+
+def test_a_changed_chart_is_deployed_again() -> None:
+    observed = Observed(virtual_cluster=cluster(), deployed_digest=wanted().digest, stateful_set=READY)
+    (step,) = plan(observed, msgspec.structs.replace(FACTS, chart_digest="d2")).steps
+    assert isinstance(step, Deploy)
+
+
+def test_a_failure_waits() -> None:
+    decision = plan(Observed(virtual_cluster=cluster(), retry_in_s=3.0), FACTS)
+    assert decision.steps == () and decision.again_s == 3.0
+
+
+def test_removal_goes_from_release_to_finalizer() -> None:
+    going = cluster(deletion_timestamp="2026-01-01T00:00:00Z")
+    release = Release(status="deployed", digest="", secret="s", uid="u")
+    assert plan(Observed(virtual_cluster=going, release=release), FACTS).steps == (Uninstall(),)
+    waiting = plan(Observed(virtual_cluster=going, control_plane_pods=("vc-0",)), FACTS)
+    assert waiting.steps == () and waiting.again_s
+    left = (
+        Leftover(resource=PODS, name="p", uid="1"),
+        Leftover(resource=PVCS, name="data-vc-0", uid="2", is_store=True),
+    )
+    steps = plan(Observed(virtual_cluster=going, leftovers=left), FACTS).steps
+    assert [(step.name, step.uid) for step in steps if isinstance(step, Delete)] == [("p", "1"), ("data-vc-0", "2")]
+    last = plan(Observed(virtual_cluster=going), FACTS).steps
+    assert [type(step) for step in last] == [RemoveDeployer, Patch]
+
+
+def test_in_a_namespace_that_goes_only_the_finalizer_is_ours_to_remove() -> None:
+    going = cluster(deletion_timestamp="2026-01-01T00:00:00Z")
+    observed = Observed(virtual_cluster=going, namespace_is_going=True)
+    assert not needs_release(observed, FACTS)
+    assert [type(step) for step in plan(observed, FACTS).steps] == [Patch]
+
+
+def test_a_retained_volume_stays() -> None:
+    kept = msgspec.structs.replace(
+        cluster(deletion_timestamp="2026-01-01T00:00:00Z"), spec=spec("storage: {retentionPolicy: Retain}")
+    )
+    left = (Leftover(resource=PVCS, name="data-vc-0", uid="2", is_store=True),)
+    assert [type(step) for step in plan(Observed(virtual_cluster=kept, leftovers=left), FACTS).steps] == [
+        RemoveDeployer,
+        Patch,
+    ]
