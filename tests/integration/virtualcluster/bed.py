@@ -13,9 +13,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
-from integration.api_server import ApiServer, _spawner, free_ports
+from integration.api_server import ApiServer, _die_with_parent, _spawner, free_ports
 from loft.core.resource import NAMESPACES, SERVICEACCOUNTS
 from loft.embedded import binaries
 from loft.hypervisor import certs
@@ -82,7 +83,7 @@ class Bed:
             await self._install(admin, objects)
             self.config = parse_config(by_kind["ConfigMap"]["data"]["config.json"].encode())
             endpoint = await self._service_account(admin)
-        pod = Pod(name=f"{self.name}-0", address="127.0.0.1")
+        pod = Pod(name=f"{self.name}-0", address="10.1.0.2")  # told, never dialled
         async with Client(endpoint) as host:
             await certs.prepare(host, self.config, pod, self.pki)
             facts = await certs.host_facts(host, self.config)
@@ -123,8 +124,6 @@ class Bed:
         for item in objects:
             if item["kind"] in RESOURCES:
                 path = RESOURCES[item["kind"]].format(ns=self.name)
-                import msgspec
-
                 await admin.call(Request("POST", path, body=msgspec.json.encode(item)))
 
     async def _service_account(self, admin: Client) -> Endpoint:
@@ -160,8 +159,6 @@ class Bed:
         return argument
 
     def _spawn(self, name: str, command: list[str]) -> None:
-        from integration.api_server import _die_with_parent
-
         with (self.directory / f"{name}.log").open("ab") as log:
             self._processes[name] = _spawner.submit(
                 subprocess.Popen,
