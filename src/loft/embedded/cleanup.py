@@ -23,7 +23,7 @@ CONTAINER_LOGS = Path("/var/log/containers")
 CNI_RESULTS = Path("/var/lib/cni/results")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
-GRACE_S = 8.0
+GRACE_S = 5.0
 """How long containers may take to end at `loft stop`; a cluster that stops is not a Pod that is deleted."""
 
 KILL_S = 15.0
