@@ -164,7 +164,7 @@ async def _wait_for_rights(endpoint: Endpoint, namespace: str) -> None:
     async with Client(endpoint, user_agent="loft-vc-deployer", limit=1) as client:
         while True:
             try:
-                await client.call(requests.list_(SECRETS, namespace, label_selector="owner=helm,name=-", limit=1))
+                await client.call(requests.list_(SECRETS, namespace, label_selector="owner=nobody", limit=1))
                 return
             except (Forbidden, Unauthorized):
                 if loop.time() > deadline:
