@@ -10,6 +10,7 @@ import asyncio
 import logging
 
 from loft.core.resource import NAMESPACES, NETWORKPOLICIES, PODS
+from loft.embedded.addons.podaddresses import PodAddresses, with_addresses
 from loft.embedded.addons.policyrules import ruleset, slim_pod
 from loft.embedded.layout import Layout
 from loft.kube.client import Client
@@ -17,7 +18,7 @@ from loft.kube.informer import Informer
 
 log = logging.getLogger(__name__)
 
-DEBOUNCE_S = 0.05
+DEBOUNCE_S = 0.02
 LOAD_S = 30.0
 
 
@@ -34,21 +35,23 @@ async def run(client: Client, layout: Layout) -> None:
     changed = asyncio.Event()
     for informer in informers:
         informer.subscribe(lambda _key, _old, _new: changed.set())
-    async with asyncio.TaskGroup() as group:
-        for informer in informers:
-            group.create_task(informer.run())
-        for informer in informers:
-            await informer.synced()
-        loaded = ""
-        while True:
-            # Cleared before the caches are read: what changes from here on is seen in the next round.
-            changed.clear()
-            text = ruleset(table_name(layout), policies.list(), pods.list(), namespaces.list(), network=layout.network)
-            if text != loaded:
-                await load(layout, text)
-                loaded = text
-            await changed.wait()
-            await asyncio.sleep(DEBOUNCE_S)
+    with PodAddresses(layout.name, changed.set) as addresses:
+        async with asyncio.TaskGroup() as group:
+            for informer in informers:
+                group.create_task(informer.run())
+            for informer in informers:
+                await informer.synced()
+            loaded = ""
+            while True:
+                # Cleared before the caches are read: what changes from here on is seen in the next round.
+                changed.clear()
+                current = with_addresses(pods.list(), addresses.by_uid())
+                text = ruleset(table_name(layout), policies.list(), current, namespaces.list(), network=layout.network)
+                if text != loaded:
+                    await load(layout, text)
+                    loaded = text
+                await changed.wait()
+                await asyncio.sleep(DEBOUNCE_S)
 
 
 async def load(layout: Layout, text: str) -> None:
