@@ -25,7 +25,8 @@ AUTHORITY = "loft_authority"
 def open_socket(host: str, port: int) -> socket.socket:
     """Return a listening socket; port 0 takes a free one. Raises: OSError naming the address when it is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio turns Nagle's algorithm off only for sockets that say they are TCP.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))

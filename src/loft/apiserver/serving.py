@@ -63,8 +63,7 @@ class Resources:
             events = self._watch(call, options, answer)
             return StreamingResponse(events, media_type="application/json")
         if call.verb == "get":
-            answer.sight = await declaration.policy.authorize(call, lambda: _find(declaration, call))
-            return self._single(await declaration.store.get(call), answer, call)
+            return await self._get(call, answer)
         return await self._write(request, call, answer)
 
     def _resolve(self, request: Request, caller: Caller, group: Group, parts: list[str]) -> tuple[Declaration, Call]:
@@ -99,6 +98,19 @@ class Resources:
         return declaration, call
 
     # Reading
+
+    async def _get(self, call: Call, answer: Answer) -> Response:
+        declaration = answer.declaration
+        read: list[Object] = []
+
+        async def find() -> Object:
+            read.append(await _find(declaration, call))
+            return read[-1]
+
+        answer.sight = await declaration.policy.authorize(call, find)
+        # What the policy has looked at need not be read again.
+        obj = read[-1] if read and not call.subresource else await declaration.store.get(call)
+        return self._single(obj, answer, call)
 
     async def _list(self, request: Request, call: Call, answer: Answer) -> Response:
         page = await answer.declaration.store.list(call, list_options(request.query_params))

@@ -1,6 +1,7 @@
 """Trust over real TLS connections on loopback: whose certificate is believed, and changes while serving."""
 
 import asyncio
+import socket
 import ssl
 import tempfile
 from datetime import UTC, datetime, timedelta
@@ -135,3 +136,27 @@ def test_the_aggregation_layer_says_how_it_proves_itself() -> None:
     assert not authority.ours_only
     with pytest.raises(ValueError, match="aggregation layer"):
         requestheader_authority({})
+
+
+def test_accepted_connections_do_not_wait_to_fill_packets() -> None:
+    """An answer goes out in two writes; with Nagle's algorithm the second waits 40 ms for an acknowledgement."""
+
+    async def scene() -> int:
+        accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        class Protocol(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                sock = transport.get_extra_info("socket")
+                accepted.set_result(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+        listening = open_socket("127.0.0.1", 0)
+        server = await asyncio.get_running_loop().create_server(Protocol, sock=listening)
+        async with server:
+            _, writer = await asyncio.open_connection(*listening.getsockname())
+            try:
+                return await asyncio.wait_for(accepted, 5)
+            finally:
+                writer.close()
+                await writer.wait_closed()
+
+    assert asyncio.run(scene()) != 0
