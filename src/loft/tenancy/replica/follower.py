@@ -20,7 +20,7 @@ from loft.tenancy.replica.sealed import Restored, why_not_usable
 
 log = logging.getLogger(__name__)
 
-RETRY = Backoff(base_s=0.5, cap_s=30.0)
+RETRY = Backoff(base_s=0.5, cap_s=10.0)
 CONNECT_S = 10.0
 PATH = "/agent/v1/replica"
 
