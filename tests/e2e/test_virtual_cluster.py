@@ -115,7 +115,10 @@ def tenant(machine, tmp_path_factory):
     config["clusters"][0]["cluster"]["server"] = f"https://{address}:443"
     path = tmp_path_factory.mktemp("tenant") / "kubeconfig"
     path.write_text(yaml.safe_dump(config))
-    yield Tenant(machine, path)
+    owner = Tenant(machine, path)
+    # The pod is Ready a moment before kube-proxy leads its Service there.
+    wait_for(lambda: owner("get", "--raw", "/readyz", check=False).returncode == 0)
+    yield owner
     machine(str(find("helm")), "uninstall", NAME, "--namespace", NAMESPACE)
     machine.kubectl("delete", "namespace", NAMESPACE, "--timeout=90s")
 
