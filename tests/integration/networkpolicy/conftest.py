@@ -180,7 +180,7 @@ def shown():
 @pytest.fixture(scope="module")
 def node():
     if os.geteuid() != 0:
-        pytest.skip("network namespaces need root")
+        pytest.fail("network namespaces need root", pytrace=False)
     made = Node()
     with contextlib.ExitStack() as stack:
         stack.callback(made.down)

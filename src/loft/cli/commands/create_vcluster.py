@@ -43,9 +43,8 @@ def command(session: Session, /, name: str, **given: Any) -> None:
     cluster = api.choose_cluster(given["cluster"])
     cluster_name = cluster["metadata"]["name"]
     space = given["space"] or f"vcluster-{name[:48]}-{''.join(secrets.choice(SUFFIX_LETTERS) for _ in range(5))}"
-    new_space = _ensure_space(
-        api, cluster_name, spaces.Wish(space, user=given["user"], team=given["team"]), bool(given["space"])
-    )
+    wish = spaces.Wish(space, user=given["user"], team=given["team"])
+    new_space = spaces.create(api, cluster_name, wish, use_existing=bool(given["space"]))
     try:
         _create(api, cluster_name, space, name, given)
     except Failure:
@@ -68,11 +67,6 @@ def command(session: Session, /, name: str, **given: Any) -> None:
                 f"Successfully updated kube context to use virtual cluster {name} "
                 f"in space {space} and cluster {cluster_name}"
             )
-
-
-def _ensure_space(api: PlatformApi, cluster: str, wish: spaces.Wish, named: bool) -> bool:
-    """Return whether a space was created: a named one is used when it exists."""
-    return spaces.create(api, cluster, wish, use_existing=named)
 
 
 def _create(api: PlatformApi, cluster: str, space: str, name: str, given: dict[str, Any]) -> None:
