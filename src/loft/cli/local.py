@@ -42,6 +42,7 @@ def failures() -> Iterator[None]:
     from loft.embedded.images import ImageError
     from loft.embedded.layout import BadName
     from loft.embedded.network import NetworkError
+    from loft.embedded.platform import PlatformError
     from loft.embedded.preflight import PreflightError
     from loft.embedded.registry import RegistryError
     from loft.embedded.run import StartError
@@ -54,6 +55,7 @@ def failures() -> Iterator[None]:
         ImageError,
         BadName,
         NetworkError,
+        PlatformError,
         PreflightError,
         RegistryError,
         StartError,

@@ -87,12 +87,27 @@ class State:
 
     @property
     def ca_data(self) -> str:
-        """Base64 PEM of the authority pinned for the instance; "" means the system's trust store."""
-        known = self.values.get("knownHosts")
-        entry = known.get(self.host) if isinstance(known, dict) else None
-        return entry if isinstance(entry, str) else ""
+        """Base64 PEM of the authority pinned for the instance; "" means the system's trust store.
+
+        An instance that root started on this machine is trusted by all who use the machine.
+        """
+        for known in (self.values.get("knownHosts"), _known_to_this_machine()):
+            entry = known.get(self.host) if isinstance(known, dict) else None
+            if isinstance(entry, str) and entry:
+                return entry
+        return ""
 
     def pin(self, host: str, ca_data: str) -> None:
         """Remember the authority of an instance (base64 PEM)."""
         known = self.values.get("knownHosts")
         self.values["knownHosts"] = (known if isinstance(known, dict) else {}) | {host.rstrip("/"): ca_data}
+
+
+def _known_to_this_machine() -> Any:
+    """Return what `loft start` wrote for everybody: URL to base64 PEM; None when there is nothing."""
+    root = os.environ.get("LOFT_STATE_DIR") or "/var/lib/loft"
+    try:
+        with open(os.path.join(root, "known-hosts.json"), encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from loft.embedded import cleanup, images, network, registry
+from loft.embedded import cleanup, images, network, platform, registry
 from loft.embedded.binaries import ensure as ensure_binaries
 from loft.embedded.daemon import DaemonStatus
 from loft.embedded.layout import Layout
@@ -78,6 +78,8 @@ def uninstall(layout: Layout) -> None:
         network.remove(layout)
         cleanup.remove_cgroups(layout)
         cleanup.remove_state(layout)
+        if layout.is_main:
+            platform.known_hosts_path(layout).unlink(missing_ok=True)
         _lock(layout).unlink()
         registry.forget(layout.name)
 
