@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-STATE = Path("/var/lib/loft-test")
+from e2e.shell import wait_for
 
 WORKLOAD = """
 apiVersion: v1
@@ -68,14 +68,6 @@ def workload(machine):
 
 def fetch(machine, url):
     return machine.kubectl("exec", "-n", "e2e", "client", "--", "timeout", "3", "wget", "-qO-", url, check=False)
-
-
-def wait_for(check, timeout_s=30):
-    deadline = time.monotonic() + timeout_s
-    while not (found := check()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.3)
-    return found
 
 
 def test_the_node_is_ready_and_has_the_version_we_say(machine):
@@ -165,12 +157,12 @@ def test_anonymous_requests_get_nothing_but_health(machine):
 
 def test_a_component_that_is_killed_comes_back(machine):
     def pid():
-        found = (STATE / "clusters/loft-cluster/run/pids/kube-scheduler.pid").read_text()
+        found = (machine.state / "clusters/loft-cluster/run/pids/kube-scheduler.pid").read_text()
         return int(found.split('"pid":')[1].split(",")[0])
 
     first = pid()
     os.kill(first, signal.SIGKILL)
-    wait_for(lambda: (STATE / "clusters/loft-cluster/run/pids/kube-scheduler.pid").exists() and pid() != first)
+    wait_for(lambda: (machine.state / "clusters/loft-cluster/run/pids/kube-scheduler.pid").exists() and pid() != first)
     machine.kubectl("run", "after", "--image=loft.sh/demo:1", "--restart=Never", "--command", "--", "true")
     wait_for(lambda: machine.get("pod", "after")["status"]["phase"] == "Succeeded")
     machine.kubectl("delete", "pod", "after", "--grace-period=0", "--force")
@@ -180,14 +172,14 @@ def test_a_stopped_cluster_leaves_nothing_running_and_comes_back_with_its_data(m
     machine.kubectl("create", "configmap", "kept", "--from-literal=a=b")
     machine("loft", "stop", timeout=120)
     left = subprocess.run(["ps", "ax"], capture_output=True, text=True, check=True).stdout
-    assert str(STATE) not in left
-    assert str(STATE) not in Path("/proc/mounts").read_text()
+    assert str(machine.state) not in left
+    assert str(machine.state) not in Path("/proc/mounts").read_text()
     machine("loft", "start", timeout=180)
     assert machine.get("configmap", "kept")["data"] == {"a": "b"}
 
 
 def test_a_daemon_that_is_killed_leaves_a_start_that_works(machine):
-    daemon = int((STATE / "clusters/loft-cluster/daemon.lock").read_text())
+    daemon = int((machine.state / "clusters/loft-cluster/daemon.lock").read_text())
     os.kill(daemon, signal.SIGKILL)
     machine("loft", "start", timeout=180)
     wait_for(

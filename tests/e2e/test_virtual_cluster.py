@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from e2e.shell import wait_for
 from loft.embedded.binaries import find
 from loft.helm.charts import chart_path
 
@@ -87,14 +88,6 @@ class Tenant:
         return subprocess.Popen(
             ["kubectl", self._flag, *words], stdout=subprocess.PIPE, env=self._machine.environment, text=True
         )
-
-
-def wait_for(check, timeout_s=60):
-    deadline = time.monotonic() + timeout_s
-    while not (found := check()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.3)
-    return found
 
 
 @pytest.fixture(scope="module")
