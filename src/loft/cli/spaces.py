@@ -7,7 +7,6 @@ from typing import Any
 
 from loft.cli import contexts, exitcode
 from loft.cli.failure import Failure
-from loft.cli.output import Messages
 from loft.cli.platform_api import CLUSTER_API, PlatformApi
 from loft.cli.transport import ServerRefused
 
@@ -92,12 +91,6 @@ def one(
         for home, item in found
     )
     raise Failure(f"{what} exists more than once, choose one of: {places}", exitcode.USAGE)
-
-
-def announce(messages: Messages, access: contexts.Access) -> None:
-    """Tell the user when a direct cluster endpoint is used."""
-    if access.direct:
-        messages.info(f"Using direct cluster endpoint at {access.base}")
 
 
 def context(access: contexts.Access, name: str) -> contexts.Context:

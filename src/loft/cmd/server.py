@@ -39,6 +39,7 @@ from loft.tenancy.cluster import plan
 from loft.tenancy.cluster.authority import Keys, centre_keys
 from loft.tenancy.cluster.certificates import split
 from loft.tenancy.cluster.connect import AgentSettings
+from loft.tenancy.cluster.direct import DirectEndpoints
 from loft.tenancy.cluster.tokens import Tokens
 from loft.tenancy.cluster.watch import Clusters, Home
 from loft.tenancy.replica.publisher import Publisher
@@ -77,11 +78,13 @@ class Server:
         agents = AgentSettings(
             url=config.agent_url,
             ca=config.agent_ca.encode() or keys.ca.cert,
+            authority=keys.ca.cert,
             image=config.agent_image,
             service_type=config.agent_service_type,
         )
         home = Home(namespace=place.namespace, url=f"https://loft.{place.namespace}.svc", ca=keys.ca.cert)
         self.clusters = Clusters(client, self.cluster_objects, self.tokens, self.publisher, (agents, home))
+        self.direct_endpoints = DirectEndpoints(client, self.cluster_objects, keys.ca.cert)
         # The gateway's certificate for the management API is made by an authority that only this process knows.
         front = new_authority("loft-front-proxy", self._now())
         self._front = issue(front, common_name=GATEWAY_NAME, usage="client", now=self._now(), days=3650)
@@ -142,7 +145,9 @@ class Server:
             await self.clusters.ensure_local(self._config.local_cluster, self._config.local_cluster_display_name)
         if self._config.api_service:
             await register(self._client, APISERVICE, self._keys.ca.cert)
-        await self.clusters.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.clusters.run())
+            group.create_task(self.direct_endpoints.run())
 
     async def _serve_management(self) -> None:
         reviewer = Reviewer(self._client)
@@ -158,7 +163,7 @@ class Server:
 
     async def _serve_platform(self) -> None:
         login = Login(self._client, self._place.namespace, self.people.directory)
-        agents = Agents(self.tokens, self.publisher, self._keys.ca, issued=self._issued)
+        agents = Agents(self.tokens, self.publisher, self._keys.ca)
         version = await self._client.call(Request("GET", "/version"))
         app = web.platform_app(
             login,
@@ -179,14 +184,6 @@ class Server:
 
     async def _connect(self, wish: ClusterConnect, caller: Caller) -> ClusterConnectStatus:
         return await self.clusters.connect(wish, caller.user_name)
-
-    async def _issued(self, name: str) -> None:
-        """Note our authority at a cluster with a direct endpoint, whose agent now shows a certificate of ours."""
-        found = self.cluster_objects.get(name)
-        patch = plan.direct_authority(msgspec.convert(found, Cluster), self._keys.ca.cert) if found else None
-        if patch is not None:
-            assert isinstance(patch.patch, dict)
-            await self._client.patch(CLUSTERS, name, patch.patch, kind="merge", manager="loft")
 
     def _people_changed(self) -> None:
         self.publisher.changed()

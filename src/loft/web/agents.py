@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
@@ -30,14 +30,11 @@ class Agents:
         publisher: Publisher,
         ca: KeyPair,
         *,
-        issued: Callable[[str], Awaitable[None]],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`issued(cluster)` is called when an agent got a certificate for people."""
         self._tokens = tokens
         self._publisher = publisher
         self._ca = ca
-        self._issued = issued
         self._clock = clock
 
     async def replica(self, request: Request) -> Response:
@@ -55,8 +52,6 @@ class Agents:
         except ValueError as error:  # msgspec's errors are ValueErrors, too
             raise Refused(400, "BadRequest", f"the certificates cannot be issued: {error}") from error
         log.info("certificates for the agent of %s: %s", cluster, ", ".join(made.certificates))
-        if "people" in made.certificates:
-            await self._issued(cluster)
         return answer(made)
 
     def _cluster(self, request: Request) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from loft.cli import contexts, exitcode, spaces
+from loft.cli import contexts, direct, exitcode, spaces
 from loft.cli.app import Session
 from loft.cli.failure import Failure
 from loft.cli.platform_api import connect
@@ -38,8 +38,7 @@ def command(session: Session, /, name: str, **given: Any) -> None:
     else:
         messages.info(f"Using the existing space {name} in cluster {cluster_name}")
     if given["create_context"]:
-        access = contexts.access_to(cluster, state, no_direct=given["disable_direct_cluster_endpoint"])
-        spaces.announce(messages, access)
+        access = direct.way_to(session, api, cluster, no_direct=given["disable_direct_cluster_endpoint"])
         contexts.save(spaces.context(access, name), state, switch=given["switch_context"])
         if given["switch_context"]:
             messages.done(f"Successfully updated kube context to use space {name} in cluster {cluster_name}")

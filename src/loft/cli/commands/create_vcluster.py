@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from loft.cli import contexts, exitcode, spaces, virtual_clusters
+from loft.cli import contexts, direct, exitcode, spaces, virtual_clusters
 from loft.cli.app import Session
 from loft.cli.failure import Failure
 from loft.cli.platform_api import CLUSTER_API, PlatformApi, connect
@@ -55,18 +55,19 @@ def command(session: Session, /, name: str, **given: Any) -> None:
         messages.info(f"Waiting until virtual cluster {name} can be used...")
         api.wait_virtual_cluster(cluster_name, space, name, timeout_s=float(given["timeout"]))
     messages.done(f"Successfully created the virtual cluster {name} in cluster {cluster_name} and space {space}")
-    access = contexts.access_to(cluster, state, no_direct=given["disable_direct_cluster_endpoint"])
+    if not given["printed"] and not given["create_context"]:
+        return
+    access = direct.way_to(session, api, cluster, no_direct=given["disable_direct_cluster_endpoint"])
     target = virtual_clusters.context(access, space, name)
     if given["printed"]:
         click.echo(contexts.render(target, state), nl=False)
-    elif given["create_context"]:
-        spaces.announce(messages, access)
-        contexts.save(target, state, switch=given["switch_context"])
-        if given["switch_context"]:
-            messages.done(
-                f"Successfully updated kube context to use virtual cluster {name} "
-                f"in space {space} and cluster {cluster_name}"
-            )
+        return
+    contexts.save(target, state, switch=given["switch_context"])
+    if given["switch_context"]:
+        messages.done(
+            f"Successfully updated kube context to use virtual cluster {name} "
+            f"in space {space} and cluster {cluster_name}"
+        )
 
 
 def _create(api: PlatformApi, cluster: str, space: str, name: str, given: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from loft.cli.failure import Failure
 if TYPE_CHECKING:
     from loft.embedded.layout import Layout
 
-KUBECTL = Path("/usr/local/bin/kubectl")
+PROGRAMS = Path("/usr/local/bin")
 PASSWORD_FILE = "admin-password"
 BANNER = """
 ##########################   LOGIN   ############################
@@ -58,7 +58,7 @@ def command(session: Session, /, name: str, password: str, local_port: int | Non
     given = _read_values(values)
     with local.failures():
         layout = run.start(name or MAIN_CLUSTER, messages.info)
-        link_kubectl(layout.binaries / "kubectl")
+        link_programs(layout)
         if is_main:
             _platform(session, layout, password, (local_port, given))
             return
@@ -121,9 +121,13 @@ def _write_private(path: Path, text: str) -> None:
         file.write(text)
 
 
-def link_kubectl(binary: Path) -> None:
-    """Put our kubectl on the PATH, unless the machine has one of its own."""
-    if KUBECTL.is_symlink() and not KUBECTL.exists():
-        KUBECTL.unlink()
-    if not KUBECTL.exists() and os.access(KUBECTL.parent, os.W_OK):
-        KUBECTL.symlink_to(binary)
+def link_programs(layout: Layout) -> None:
+    """Put our kubectl and helm on the PATH, unless the machine has its own."""
+    from loft.helm.binary import find_helm
+
+    for binary in (layout.binaries / "kubectl", find_helm()):
+        place = PROGRAMS / binary.name
+        if place.is_symlink() and not place.exists():
+            place.unlink()
+        if not place.exists() and os.access(PROGRAMS, os.W_OK):
+            place.symlink_to(binary)

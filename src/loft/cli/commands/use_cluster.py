@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from loft.cli import contexts, spaces
+from loft.cli import contexts, direct
 from loft.cli.app import Session
 from loft.cli.commands.list_clusters import print_clusters
 from loft.cli.platform_api import connect
@@ -22,9 +22,8 @@ def command(session: Session, /, name: str, printed: bool, disable_direct_cluste
     if not name:
         print_clusters(api, "table")
         return
-    access = contexts.access_to(api.cluster(name), state, no_direct=disable_direct_cluster_endpoint)
+    access = direct.way_to(session, api, api.cluster(name), no_direct=disable_direct_cluster_endpoint)
     target = contexts.Context(contexts.cluster_context_name(name), contexts.cluster_server(access), "", access)
-    spaces.announce(messages, access)
     if printed:
         click.echo(contexts.render(target, state), nl=False)
         return

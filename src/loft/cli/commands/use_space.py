@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from loft.cli import contexts, spaces
+from loft.cli import contexts, direct, spaces
 from loft.cli.app import Session
 from loft.cli.commands.list_spaces import print_spaces
 from loft.cli.platform_api import connect
@@ -24,8 +24,7 @@ def command(session: Session, name: str, cluster: str, printed: bool, disable_di
         print_spaces(api, "table", cluster)
         return
     home, _ = spaces.find(api, name, cluster)
-    access = contexts.access_to(home, state, no_direct=disable_direct_cluster_endpoint)
-    spaces.announce(messages, access)
+    access = direct.way_to(session, api, home, no_direct=disable_direct_cluster_endpoint)
     target = spaces.context(access, name)
     if printed:
         click.echo(contexts.render(target, state), nl=False)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from loft.cli import contexts, spaces, virtual_clusters
+from loft.cli import contexts, direct, virtual_clusters
 from loft.cli.app import Session
 from loft.cli.commands.list_vclusters import print_virtual_clusters
 from loft.cli.platform_api import connect
@@ -27,10 +27,9 @@ def command(session: Session, /, name: str, **given: Any) -> None:
         print_virtual_clusters(api, "table", given["cluster"])
         return
     home, found = virtual_clusters.find(api, name, given["cluster"], given["space"])
-    access = contexts.access_to(home, state, no_direct=given["disable_direct_cluster_endpoint"])
+    access = direct.way_to(session, api, home, no_direct=given["disable_direct_cluster_endpoint"])
     space = found["metadata"]["namespace"]
     target = virtual_clusters.context(access, space, name)
-    spaces.announce(messages, access)
     if given["printed"]:
         click.echo(contexts.render(target, state), nl=False)
         return

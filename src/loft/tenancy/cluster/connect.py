@@ -23,7 +23,15 @@ from loft.kube.client import Client
 from loft.kube.config import ConfigError, Endpoint, parse_kubeconfig
 from loft.kube.errors import ApiError
 from loft.kube.request import Request
-from loft.tenancy.cluster.plan import AGENT_SECRET, AGENT_SERVICE, Refused, check_server, service_endpoint
+from loft.tenancy.cluster.plan import (
+    AGENT_SECRET,
+    AGENT_SERVICE,
+    Refused,
+    agent_name,
+    check_server,
+    service_endpoint,
+)
+from loft.tenancy.cluster.probe import proves
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +58,9 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     """https://host:port under which they reach the centre; without it no cluster can be connected."""
     ca: bytes
+    """PEM by which they trust that address."""
+    authority: bytes
+    """PEM of the authority of the agents' own certificates."""
     image: str
     service_type: str = "NodePort"
 
@@ -173,12 +184,24 @@ async def _endpoint(client: Client, place: Place) -> str:
     )
 
 
-async def wait_for_call(is_connected: Callable[[], bool], settings: AgentSettings) -> None:
-    """Wait until the agent has called the centre. Raises: ConnectError."""
-    for _ in range(int(CALL_BACK_S / 0.2)):
-        if is_connected():
+async def wait_for_call(is_connected: Callable[[], bool], endpoint: str, cluster: str, settings: AgentSettings) -> None:
+    """Wait until the agent has called the centre, and answers it in turn. Raises: ConnectError."""
+    deadline = asyncio.get_running_loop().time() + CALL_BACK_S
+    parts = urlsplit(f"//{endpoint}")
+    is_here = False
+    while asyncio.get_running_loop().time() < deadline:
+        is_here = is_connected()
+        if is_here and await proves(
+            parts.hostname or "", parts.port or 0, settings.authority, server_name=agent_name(cluster)
+        ):
             return
         await asyncio.sleep(0.2)
+    if is_here:
+        raise ConnectError(
+            "NotReached",
+            f"the agent has called, but the centre cannot reach it at {endpoint} within {CALL_BACK_S:.0f} s: "
+            "look for a firewall between them",
+        )
     raise ConnectError(
         "NoCall",
         f"the agent is installed but has not called {settings.url} within {CALL_BACK_S:.0f} s: "

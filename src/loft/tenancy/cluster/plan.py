@@ -117,10 +117,9 @@ def host_of(endpoint: str) -> str:
 
 
 def direct_authority(cluster: Cluster, ca: bytes) -> Patch | None:
-    """Return the note of the authority of a direct endpoint, None where it is not wanted.
+    """Return the note that a direct endpoint proves itself by our authority, None where it is not wanted.
 
-    For a cluster with a direct endpoint whose agent shows a certificate of ours, unless an administrator has said
-    something else about it.
+    It is not where an administrator has said something else about the endpoint.
     """
     annotations = cluster.metadata.annotations
     if not annotations.get(DIRECT_ENDPOINT) or annotations.get(DIRECT_ENDPOINT_INSECURE) == "true":

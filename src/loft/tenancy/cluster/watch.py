@@ -274,7 +274,7 @@ class Clusters:
         endpoint = await install_agent(place, token, self._agents)
         current = msgspec.convert(await self._client.get(CLUSTERS, name), Cluster)
         await self._perform(plan.status_patch(current, agent_endpoint=endpoint))
-        await wait_for_call(lambda: self._is_online(name), self._agents)
+        await wait_for_call(lambda: self._is_online(name), endpoint, name, self._agents)
         current = msgspec.convert(await self._client.get(CLUSTERS, name), Cluster)
         await self._perform(
             plan.status_patch(current, phase="Initialized", reason="", message="", agent_endpoint=endpoint)
