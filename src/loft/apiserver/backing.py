@@ -16,8 +16,8 @@ from loft.apiserver.call import Call, Change, Event, ListOptions, Object, Page, 
 from loft.core.resource import Resource
 from loft.kube.client import Client
 from loft.kube.errors import ApiError
+from loft.kube.lines import Lines, LineTooLong
 from loft.kube.request import PATCH_TYPES, Query, Request
-from loft.kube.watch import LINE_BYTES_MAX
 
 SILENCE_S = 180.0
 _encode = msgspec.json.Encoder().encode
@@ -109,8 +109,7 @@ class Backing:
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """Yield complete lines until the stream ends or has been silent for SILENCE_S."""
-    rest: list[bytes] = []
-    size = 0
+    lines = Lines()
     while True:
         try:
             async with asyncio.timeout(SILENCE_S):
@@ -119,18 +118,12 @@ async def _lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
             return
         if not chunk:
             return
-        *lines, tail = chunk.split(b"\n")
-        if lines:
-            # Joined only when a line is complete: a large object comes in many pieces.
-            lines[0] = b"".join([*rest, lines[0]])
-            rest, size = [], 0
-        rest.append(tail)
-        size += len(tail)
-        if size > LINE_BYTES_MAX:
-            raise ApiError(500, "InternalError", f"a watch event is larger than {LINE_BYTES_MAX} bytes")
-        for line in lines:
-            if line:
-                yield line
+        try:
+            complete = lines.feed(chunk)
+        except LineTooLong as error:
+            raise ApiError(500, "InternalError", f"a watch event cannot be read: {error}") from error
+        for line in complete:
+            yield line
 
 
 def _query(**values: str) -> Query:

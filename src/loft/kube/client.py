@@ -27,9 +27,9 @@ from loft.kube.errors import ApiError, Gone, NotFound, Unauthorized, error_from,
 from loft.kube.request import Request
 from loft.kube.tls import tls_context
 from loft.kube.upgrade import Upgraded, open_upgrade
-from loft.kube.watch import LINE_BYTES_MAX, Watch, WatchEvent
+from loft.kube.watch import Watch, WatchEvent
 
-__all__ = ["LINE_BYTES_MAX", "Client", "ObjectList", "Page", "Upgraded", "Watch", "WatchEvent"]
+__all__ = ["Client", "ObjectList", "Page", "Upgraded", "Watch", "WatchEvent"]
 
 BODY_BYTES_MAX = 256 * 1024 * 1024
 """A page of 500 objects of the largest size etcd stores stays below 1 GiB; in practice 10 MB is a lot."""

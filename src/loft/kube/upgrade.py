@@ -182,4 +182,4 @@ async def _close(writer: asyncio.StreamWriter) -> None:
             await writer.wait_closed()
     except (OSError, TimeoutError):
         # The answer is known; how the other side ends the connection does not matter any more.
-        pass
+        writer.transport.abort()

@@ -17,10 +17,9 @@ import msgspec
 
 from loft.kube import transport
 from loft.kube.errors import ApiError, Gone, Unavailable, error_from_status, unreachable
+from loft.kube.lines import Lines, LineTooLong
 from loft.kube.request import Request
 
-LINE_BYTES_MAX = 32 * 1024 * 1024
-"""One event. etcd stores 1.5 MiB by default; JSON of what it stores as protobuf is several times larger."""
 SHORTEST_S = 1.0
 """A watch that the server ends sooner without an event is a failure, or reconnecting would spin."""
 
@@ -92,8 +91,7 @@ class Watch:
     async def _connection(self, stream: Stream) -> AsyncIterator[WatchEvent]:
         """Yield the events of one connection, bookmarks too, and keep `resource_version`."""
         silence_s = transport.WATCH_SILENCE_S
-        rest: list[bytes] = []
-        size = 0
+        lines = Lines()
         while True:
             try:
                 async with asyncio.timeout(silence_s):
@@ -102,21 +100,15 @@ class Watch:
                 raise unreachable("the API server", f"the watch was silent for {silence_s:.0f} s") from error
             if not chunk:
                 return
-            *lines, tail = chunk.split(b"\n")
-            if lines:
-                # Joined only when a line is complete: a large object arrives in many pieces.
-                lines[0] = b"".join([*rest, lines[0]])
-                rest, size = [], 0
-            rest.append(tail)
-            size += len(tail)
-            if size > LINE_BYTES_MAX:
-                raise ApiError(0, "TooLarge", f"an event of the watch exceeds {LINE_BYTES_MAX} bytes")
-            for line in lines:
-                if line.strip():
-                    event = self._decoded(line)
-                    if event.type == "BOOKMARK":
-                        silence_s = transport.BOOKMARK_SILENCE_S
-                    yield event
+            try:
+                complete = lines.feed(chunk)
+            except LineTooLong as error:
+                raise ApiError(0, "TooLarge", f"an event of the watch cannot be read: {error}") from error
+            for line in complete:
+                event = self._decoded(line)
+                if event.type == "BOOKMARK":
+                    silence_s = transport.BOOKMARK_SILENCE_S
+                yield event
 
     def _decoded(self, line: bytes) -> WatchEvent:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from loft.core.resource import PODS
 from loft.kube import request as requests
 from loft.kube import watch as watching
 from loft.kube.errors import ApiError, Gone, Unavailable
+from loft.kube.lines import Lines
 from loft.kube.request import Request
 from loft.kube.watch import Watch
 
@@ -99,7 +101,7 @@ def test_what_is_no_event_is_a_failure(junk: bytes) -> None:
 
 
 def test_an_event_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "LINE_BYTES_MAX", 1000)
+    monkeypatch.setattr(watching, "Lines", partial(Lines, 1000))
     _, _, _, error = follow([[b"x" * 300] * 10])
     assert error.reason == "TooLarge"  # type: ignore[attr-defined]
 

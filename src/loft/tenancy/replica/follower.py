@@ -15,6 +15,7 @@ import msgspec
 from loft.core.backoff import Backoff
 from loft.identity.directory import Directory
 from loft.identity.replica import Replica, directory_of
+from loft.kube.lines import Lines, LineTooLong
 from loft.tenancy.replica import wire
 from loft.tenancy.replica.sealed import Restored, why_not_usable
 
@@ -116,14 +117,13 @@ class Follower:
             if answer.status != 200:
                 detail = (await answer.content.read(500)).decode("utf-8", "replace").strip()
                 raise CentreError(f"it answers {answer.status}: {detail}")
-            pending = bytearray()
+            lines = Lines(wire.LINE_BYTES_MAX)
             async for piece in answer.content.iter_any():
-                pending += piece
-                if len(pending) > wire.LINE_BYTES_MAX:
-                    raise CentreError("it sends a line without end")
-                while (end := pending.find(b"\n")) >= 0:
-                    line = bytes(pending[:end])
-                    del pending[: end + 1]
+                try:
+                    complete = lines.feed(piece)
+                except LineTooLong as error:
+                    raise CentreError(f"it sends a line without end: {error}") from error
+                for line in complete:
                     self._take(wire.decode(line))
         raise CentreError("it closed the connection")
 
