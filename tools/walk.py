@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PICTURES = ROOT / "docs" / "pictures"
-COLUMNS, ROWS = 118, 50
+COLUMNS, ROWS = 128, 50
 STEP_S = 300.0
 QUIET_S = 3.0
 """So long something that runs until Ctrl-C is watched after its last output."""
@@ -71,7 +71,7 @@ class Step:
     @property
     def problem(self) -> str:
         """Return what is wrong, "" when nothing is."""
-        if self.code not in ((130,) if self.command.is_endless else (0,)):
+        if self.code and not self.command.is_endless:
             return f"exit code {self.code}"
         if self.command.expected not in self.output:
             return f"{self.command.expected!r} is not in its output"
@@ -155,7 +155,7 @@ def plain(output: bytes) -> str:
     """Return what somebody reads: no control sequences, a line written over counts once. Pure."""
     text = output.decode("utf-8", "replace").replace("\r\n", "\n").replace("^C", "")
     lines = [_CONTROL.sub("", line.rpartition("\r")[2]) for line in text.split("\n")]
-    return "\n".join(lines).strip("\n")
+    return "\n".join(lines).expandtabs().strip("\n")
 
 
 def drawn(title: str, steps: list[Step]) -> str:
@@ -166,7 +166,7 @@ def drawn(title: str, steps: list[Step]) -> str:
         lines += [("output", part) for line in step.output.splitlines() for part in _wrapped(line)]
     size = (int(COLUMNS * LETTER_PX) + 32, len(lines) * LINE_PX + 64)
     rows = "\n".join(
-        f'<text x="16" y="{58 + number * LINE_PX}" class="{kind}">{html.escape(text)}</text>'
+        f'<text x="16" y="{58 + number * LINE_PX}" class="{kind}" xml:space="preserve">{html.escape(text)}</text>'
         for number, (kind, text) in enumerate(lines)
     )
     dots = "".join(

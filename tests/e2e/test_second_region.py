@@ -98,6 +98,23 @@ def test_contexts_go_straight_to_an_annotated_endpoint(east, endpoint):
     assert f'url="{endpoint}/kubernetes/cluster/api/v1/namespaces?limit=500" status="200 OK"' in told
 
 
+def test_the_documents_cluster_manifest_turns_it_on(east, endpoint):
+    """`spec.config: {}` says nothing about how to connect: a cluster that is connected stays as it is."""
+    host = endpoint.removeprefix("https://")
+    east.annotate()
+    manifest = {
+        "apiVersion": "management.loft.sh/v1",
+        "kind": "Cluster",
+        "metadata": {"name": NAME, "annotations": {ENDPOINT: host}},
+        "spec": {"config": {}},
+    }
+    management = ("--context", "loft-management")
+    east.admin.kubectl(*management, "apply", "-f", "-", stdin=yaml.safe_dump(manifest))
+    assert f"Using direct cluster endpoint at {endpoint}" in east.admin.loft("use", "cluster", NAME).stderr
+    status = east.admin.get(*management, "cluster", NAME)["status"]
+    assert (status["phase"], status["online"]) == ("Initialized", True)
+
+
 def test_the_direct_endpoint_can_be_refused(east, endpoint, platform):
     said = east.admin.loft("use", "cluster", NAME, "--disable-direct-cluster-endpoint").stderr
     assert "Using direct" not in said

@@ -61,6 +61,7 @@ def command(session: Session, /, name: str, password: str, local_port: int | Non
         link_programs(layout)
         if is_main:
             _platform(session, layout, password, (local_port, given))
+            _hint_at_stopped(session)
             return
     messages.done(f"Cluster {layout.name} runs at {layout.api_url}")
     messages.info(f"Connect it with: loft connect cluster {layout.name} --kubeconfig {layout.kubeconfig}")
@@ -87,6 +88,15 @@ def _platform(
     if password:
         session.messages.warn("user admin is there already; --password changes nothing")
     session.messages.done(f"Existing Loft instance found. Loft is reachable at {instance.url}")
+
+
+def _hint_at_stopped(session: Session) -> None:
+    from loft.embedded import registry, run
+
+    for name in registry.known():
+        layout = registry.layout_of(name)
+        if layout is not None and not run.is_running(layout):
+            session.messages.info(f"Cluster {name} is stopped; start it with: loft start --name {name}")
 
 
 def _hashed(password: str) -> str:
