@@ -1,4 +1,4 @@
-"""loft-hypervisor: `certs` prepares a pod of a virtual control plane (init container), `run` runs beside it."""
+"""loft-hypervisor: prepares a pod of a virtual control plane, lets its components begin, and runs beside them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import sys
 from asyncio import sslproto
 from pathlib import Path
 
-from loft.hypervisor import certs
 from loft.hypervisor.config import CONFIG_FILE, ConfigError, load_config, pod_from
-from loft.kube.client import Client
+from loft.hypervisor.run import Places, run
 from loft.kube.config import ConfigError as KubeConfigError
 from loft.kube.config import from_environment
 from loft.kube.errors import ApiError
@@ -23,32 +22,22 @@ TLS_BUFFER_BYTES = 32 * 1024
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a subcommand; return the exit code."""
+    """Run until ended; return the exit code."""
     parser = argparse.ArgumentParser(prog="loft-hypervisor", description=__doc__)
-    parser.add_argument("command", choices=("certs", "run"))
     parser.add_argument("--config", type=Path, default=CONFIG_FILE)
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args(arguments)
     level = logging.DEBUG if options.verbose else logging.INFO
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
-        asyncio.run(_prepare(options.config) if options.command == "certs" else _run(options.config))
+        asyncio.run(_run(options.config))
     except (ConfigError, KubeConfigError, ApiError) as error:
         logging.getLogger("loft-hypervisor").error("%s", error)
         return 1
     return 0
 
 
-async def _prepare(path: Path) -> None:
-    config, pod = load_config(path), pod_from(os.environ)
-    async with Client(from_environment(), user_agent="loft-hypervisor") as host:
-        await certs.prepare(host, config, pod)
-
-
 async def _run(path: Path) -> None:
-    # Imported here: the init container is quicker without.
-    from loft.hypervisor.run import Places, run
-
     config, pod = load_config(path), pod_from(os.environ)
     # Each TLS connection holds a buffer of that size from its beginning; with some forty watches, which are mostly
     # silent, the default of 256 KiB would be a quarter of the process's memory.

@@ -113,9 +113,9 @@ PROGRAMS = {
 
 
 def find(name: str) -> Path:
-    """Return the path of a program. Raises: BuildError when it was not built yet."""
+    """Return the path of a program. Raises: BuildError when it was not built yet, or from another source."""
     program = PROGRAMS[name]
-    if not program.binary.exists():
+    if not program.is_built:
         raise BuildError(f"{name} {program.version} is not in {cache_root()}; run: loft start")
     return program.binary
 

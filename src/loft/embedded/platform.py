@@ -24,6 +24,7 @@ import yaml
 import loft
 from loft.core.resource import CLUSTERS, CRDS, DEPLOYMENTS, NAMESPACES, PODS, SECRETS
 from loft.embedded import images
+from loft.embedded.binaries import ensure as ensure_binaries
 from loft.embedded.layout import Layout
 from loft.embedded.lock import locked
 from loft.helm.binary import Helm, HelmError
@@ -91,6 +92,7 @@ def start(layout: Layout, wish: Wish, progress: Progress) -> Instance:
 
     Raises: PlatformError, HelmError, ImageError, BuildError.
     """
+    ensure_binaries(progress)
     built = images.ensure_images(progress)
     with locked(layout.directory / "platform.lock"):
         before = recorded(layout)

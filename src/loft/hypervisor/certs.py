@@ -38,6 +38,7 @@ from loft.pki.authority import due, issued_by
 log = logging.getLogger(__name__)
 
 PKI_ROOT = Path("/run/loft/pki-all")
+START_FILE = "start"
 SERVICE_WAIT_S = 60.0
 RENEWAL_CHECK_S = 30.0
 
@@ -118,12 +119,21 @@ def write_files(root: Path, files: Mapping[str, bytes]) -> None:
         temporary.rename(target)
 
 
-async def prepare(host: Client, config: Config, pod: Pod, root: Path = PKI_ROOT) -> None:
-    """Do the init container's work: authorities into the Secret, certificates and configuration into files."""
+async def prepare(host: Client, config: Config, pod: Pod, root: Path = PKI_ROOT) -> tuple[HostFacts, dict[str, bytes]]:
+    """Put the authorities into their Secret, and certificates and configuration into files; return what is known then.
+
+    The components' containers wait for it: see `let_start`.
+    """
     facts = await host_facts(host, config)
     data = await authorities(host, config, facts.owner)
     issued = await asyncio.to_thread(component_files, data, place(config, pod, facts), datetime.now(UTC))
     write_files(root, issued | configuration_files())
+    return facts, data
+
+
+def let_start(root: Path, *components: str) -> None:
+    """Let components of this pod begin: their containers wait for the file `start` in their folder."""
+    write_files(root, {f"{component}/{START_FILE}": b"" for component in components})
 
 
 async def renew(data: Mapping[str, bytes], where: Place, root: Path) -> None:

@@ -12,6 +12,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -52,7 +53,7 @@ from loft.kube import request as requests
 from loft.kube.client import Client
 from loft.kube.config import Endpoint, ExecPlugin
 from loft.kube.controller import Controller
-from loft.kube.errors import ApiError
+from loft.kube.errors import AlreadyExists, ApiError
 from loft.kube.execute import Executor
 from loft.kube.informer import Informer
 from loft.kube.keep import keep_running
@@ -63,6 +64,7 @@ from loft.pki.authority import KeyPair, due
 log = logging.getLogger(__name__)
 
 POLL_S = 0.05
+BOOTSTRAP_ROLES = "poststarthook/rbac/bootstrap-roles"
 PUBLISH_CHECK_S = 30.0
 WEBHOOK_PORT = 10251
 
@@ -223,15 +225,17 @@ class Hypervisor:
         return keeper
 
     async def _api_usable(self) -> None:
-        self._missing = "waiting for the API server"
-        while True:
-            try:
-                await self.virtual.raw(Request("GET", "/readyz"))
-                log.info("the API server is usable %.1f s after the hypervisor's start", self._age_s())
-                return
-            except ApiError as error:
-                log.debug("API server: %s", error)
-            await asyncio.sleep(POLL_S)
+        """Wait until the API server answers us; its own roles, which it makes meanwhile, are for others."""
+        await self._until("waiting for the API server", partial(self._answers, ("exclude", BOOTSTRAP_ROLES)))
+        log.info("the API server is usable %.1f s after the hypervisor's start", self._age_s())
+
+    async def _answers(self, *query: tuple[str, str]) -> bool:
+        try:
+            await self.virtual.raw(Request("GET", "/readyz", query))
+        except ApiError as error:
+            log.debug("API server: %s", error)
+            return False
+        return True
 
     async def _become_ready(self) -> None:
         """Wait until tenants' objects are treated as they must be, then say so."""
@@ -240,7 +244,10 @@ class Hypervisor:
             await informer.synced()
         if "Service" in self.config.kinds:
             await self._until("waiting for the admission of Services", self._is_asked)
-        await self._until("waiting for the controller-manager", self._has_service_account)
+        await self._until("waiting for the API server's roles", self._answers)
+        # Only now: it could do nothing without its roles, and would take the API server's processor from it.
+        certs.let_start(self.places.pki, "kube-controller-manager")
+        await self._until("waiting for a service account", self._has_service_account)
         await self._until("waiting for the Service of the API server", self._service_in_place)
         self._ready.set()
         log.info("virtual cluster %s is ready %.1f s after the hypervisor's start", self.config.name, self._age_s())
@@ -253,7 +260,15 @@ class Hypervisor:
             await asyncio.sleep(POLL_S)
 
     async def _has_service_account(self) -> bool:
-        return await self.virtual.find(SERVICEACCOUNTS, "default", "default") is not None
+        """Make the account without which no pod is admitted; its controller would, a second later."""
+        try:
+            await self.virtual.create(SERVICEACCOUNTS, {"metadata": {"name": "default", "namespace": "default"}})
+        except AlreadyExists:
+            return True
+        except ApiError as error:
+            log.debug("service account: %s", error)
+            return False
+        return True
 
     async def _is_asked(self) -> bool:
         """Whether the API server already asks the webhook: it learns of it a moment after the object is written."""
@@ -333,10 +348,10 @@ def settings_of(config: Config, facts: certs.HostFacts) -> Settings:
 
 
 async def run(host_endpoint: Endpoint, config: Config, pod: Pod, places: Places) -> None:
-    """Run one replica's hypervisor until cancelled. The init container has written the files."""
+    """Run one replica's hypervisor until cancelled; the other containers of its pod begin when it lets them."""
     async with Client(host_endpoint, user_agent="loft-hypervisor") as host:
-        facts = await certs.host_facts(host, config)
-        data = await certs.authorities(host, config, facts.owner)
+        facts, data = await certs.prepare(host, config, pod, places.pki)
+        certs.let_start(places.pki, "etcd", "kube-apiserver")
         endpoint = virtual_endpoint(places, data["ca.crt"])
         async with Client(endpoint, user_agent="loft-hypervisor") as virtual:
             await Hypervisor((host, virtual), config, pod, places).run(facts, data)

@@ -43,7 +43,7 @@ def find(objects: list[Object], kind: str, name: str) -> Object:
 
 def containers(objects: list[Object]) -> dict[str, Object]:
     pod = find(objects, "StatefulSet", "dev")["spec"]["template"]["spec"]
-    return {item["name"]: item for item in [*pod["initContainers"], *pod["containers"]]}
+    return {item["name"]: item for item in pod["containers"]}
 
 
 CASES: dict[str, Object] = {
@@ -122,14 +122,32 @@ def test_the_hosts_token_is_in_no_container_but_ours() -> None:
     with_token = {
         name for name, item in containers(objects).items() if any(m["name"] == "token" for m in item["volumeMounts"])
     }
-    assert with_token == {"certs", "hypervisor"}
+    assert with_token == {"hypervisor"}
 
 
 def test_every_component_sees_its_own_keys_only() -> None:
     for name, item in containers(render(CIDR)).items():
         mounts = [mount for mount in item["volumeMounts"] if mount["name"] == "pki"]
-        if name not in ("certs", "hypervisor"):
+        if name != "hypervisor":
             assert [mount["subPath"] for mount in mounts] == [name]
+
+
+def test_the_components_wait_for_the_hypervisor_which_is_started_first() -> None:
+    found = containers(render(CIDR))
+    assert next(iter(found)) == "hypervisor"
+    waiting = {
+        name for name, item in found.items() if {"name": "LOFT_WAIT_FOR", "value": "/run/loft/pki/start"} in item["env"]
+    }
+    assert waiting == {"etcd", "kube-apiserver", "kube-controller-manager"}
+
+
+@pytest.mark.parametrize(("policy", "is_kept"), [("Delete", False), ("Retain", True)])
+def test_the_claim_of_a_single_replica_goes_with_the_release_unless_it_shall_stay(policy: str, is_kept: bool) -> None:
+    objects = render(CIDR | {"storage": {"retentionPolicy": policy}})
+    claim = find(objects, "PersistentVolumeClaim", "data-dev-0")
+    assert (claim["metadata"].get("annotations") == {"helm.sh/resource-policy": "keep"}) is is_kept
+    pod = find(objects, "StatefulSet", "dev")["spec"]["template"]["spec"]
+    assert {"name": "data", "persistentVolumeClaim": {"claimName": "data-dev-0"}} in pod["volumes"]
 
 
 def test_the_pod_meets_the_restricted_pod_security_standard() -> None:

@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/server/v3/etcdmain"
@@ -34,12 +37,51 @@ var components = map[string]func() *cobra.Command{
 	"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
 }
 
+// startVariable is the GOGC of the first seconds: while a component starts its heap only grows, and collecting it again
+// and again is a quarter of the work. Afterwards GOGC counts, and what is not needed goes back to the system.
+const (
+	startVariable = "LOFT_START_GOGC"
+	startLasts    = 15 * time.Second
+)
+
+func startQuickly(percent int) {
+	usual := debug.SetGCPercent(percent)
+	time.AfterFunc(startLasts, func() {
+		debug.SetGCPercent(usual)
+		debug.FreeOSMemory()
+	})
+}
+
+// waitVariable names a file without which the component does not begin: in a pod all containers start at
+// once, and what one of them prepares need not be an init container, which would cost a second.
+const (
+	waitVariable = "LOFT_WAIT_FOR"
+	waitPause    = 10 * time.Millisecond
+	waitMost     = 10 * time.Minute
+)
+
+func waitFor(name, path string) {
+	for began := time.Now(); time.Since(began) < waitMost; time.Sleep(waitPause) {
+		if _, err := os.Stat(path); err == nil {
+			return
+		}
+	}
+	fmt.Fprintf(os.Stderr, "%s: %s is not there after %s; see the container that writes it\n", name, path, waitMost)
+	os.Exit(1)
+}
+
 func main() {
 	// `kubernetes NAME ARGS…` works like a link called NAME.
 	if filepath.Base(os.Args[0]) == "kubernetes" && len(os.Args) > 1 {
 		os.Args = os.Args[1:]
 	}
 	name := filepath.Base(os.Args[0])
+	if path := os.Getenv(waitVariable); path != "" {
+		waitFor(name, path)
+	}
+	if percent, err := strconv.Atoi(os.Getenv(startVariable)); err == nil {
+		startQuickly(percent)
+	}
 	switch name {
 	case "etcd":
 		etcdmain.Main(os.Args)
