@@ -2,7 +2,7 @@
 
 A block that is walked follows a line `<!-- walk NAME -->`. Comments at the end of a command say what belongs to it:
 `# Ctrl-C ends it` is pressed after a while, `# → TEXT` must be in the output. The end-to-end tests walk README with
-this module; `python tools/walk.py PASSWORD` walks it on the running platform and draws docs/pictures anew.
+this module; `python tools/walk.py` walks it on a machine without a platform and draws docs/pictures anew.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import re
 import select
 import signal
 import struct
-import sys
+import tempfile
 import termios
 import time
 from dataclasses import dataclass, field
@@ -26,6 +26,8 @@ README = ROOT / "README.md"
 PICTURES = ROOT / "docs" / "pictures"
 COLUMNS, ROWS = 128, 50
 STEP_S = 300.0
+PATIENCE_S = 20.0
+"""So long a command is typed again until its output is what it must be: the DNS of a new cluster needs a moment."""
 QUIET_S = 3.0
 """So long something that runs until Ctrl-C is watched after its last output."""
 
@@ -124,11 +126,18 @@ class Terminal:
         os.waitpid(self._pid, 0)
 
     def run(self, command: Command) -> Step:
-        """Type a command and wait for the next prompt. Raises: TimeoutError."""
-        self._answered = False
-        self._type(command.text + "\n")
-        output, code = self._read(command)
-        return Step(command, output, code)
+        """Type a command and wait for the next prompt; again for a while if it asks for something that is to come.
+
+        Raises: TimeoutError.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            self._answered = False
+            self._type(command.text + "\n")
+            step = Step(command, *self._read(command))
+            if not step.problem or not command.expected or time.monotonic() > deadline:
+                return step
+            time.sleep(1)
 
     def _type(self, text: str) -> None:
         os.write(self._master, text.encode())
@@ -183,25 +192,36 @@ def _wrapped(line: str) -> list[str]:
     return [line[at : at + COLUMNS] for at in range(0, max(1, len(line)), COLUMNS)]
 
 
-def main() -> int:
-    """Walk README on the running platform, drawing as we go; stop at the first thing that is not as README says."""
-    home = Path(os.environ.get("WALK_HOME") or "/tmp/loft-walk")
-    home.mkdir(parents=True, exist_ok=True)
-    environment = dict(os.environ) | {"HOME": str(home), "KUBECONFIG": str(home / ".kube/config")}
+def draw(name: str, steps: list[Step]) -> None:
+    """Write the picture of a block."""
     PICTURES.mkdir(parents=True, exist_ok=True)
-    with Terminal(environment, sys.argv[1] if len(sys.argv) > 1 else "") as terminal:
-        for block in blocks_of(README.read_text()):
-            steps = []
-            for command in block.commands:
-                print(f"# {command.text}", flush=True)
-                steps.append(terminal.run(command))
-                print(steps[-1].output, flush=True)
-                if steps[-1].problem:
-                    print(f"[fatal] {steps[-1].problem}", file=sys.stderr)
-                    return 1
-            (PICTURES / f"{block.name}.svg").write_text(drawn(block.name.replace("-", " "), steps))
-    return 0
+    (PICTURES / f"{name}.svg").write_text(drawn(name.replace("-", " "), steps))
+
+
+def walked(terminal: Terminal, commands: tuple[Command, ...]) -> list[Step]:
+    """Type the commands, showing what comes. Raises: SystemExit at the first that is not as README says."""
+    steps = []
+    for command in commands:
+        print(f"# {command.text}", flush=True)
+        steps.append(terminal.run(command))
+        print(steps[-1].output, flush=True)
+        if steps[-1].problem:
+            raise SystemExit(f"[fatal] {steps[-1].problem}")
+    return steps
+
+
+def main() -> None:
+    """Walk README from `make start` on a machine without a platform, and draw every picture anew."""
+    with tempfile.TemporaryDirectory(prefix="loft-walk-") as home:
+        environment = dict(os.environ) | {"HOME": home, "KUBECONFIG": f"{home}/.kube/config"}
+        with Terminal(environment, "") as terminal:
+            steps = walked(terminal, (Command("make start", expected="Password: "),))
+            terminal.password = re.findall(r"^Password: (\S+)", steps[0].output, re.MULTILINE)[0]
+            steps[0].output = steps[0].output.replace(terminal.password, "*" * len(terminal.password))
+            draw("start", steps)
+            for block in blocks_of(README.read_text()):
+                draw(block.name, walked(terminal, block.commands))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
