@@ -59,7 +59,8 @@ def refusal(status: int, body: bytes) -> Failure:
         answer = None
     if not isinstance(answer, dict):
         answer = {}
-    message = str(answer.get("message") or f"the server answered {status} without saying why")
+    nothing = f"the server answered {status} without saying why; is the URL that of a loft instance?"
+    message = str(answer.get("message") or nothing)
     if status == 401:
         failure = not_logged_in()
         failure.message += f" ({message})"
@@ -104,7 +105,9 @@ class Transport:
             ) from error
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            raise Failure(f"{self.base} cannot be reached: {error}", exitcode.UNREACHABLE) from error
+            reason = getattr(error, "strerror", None) or str(error)
+            text = f"{self.base} cannot be reached ({reason}); check the URL, and whether the instance runs"
+            raise Failure(text, exitcode.UNREACHABLE) from error
 
     def call(
         self,

@@ -125,7 +125,11 @@ def _busy(layout: Layout) -> tuple[Listener, ...]:
     """Return who listens on our ports; a named cluster has a network, and so all ports, of its own."""
     if not layout.is_main or _daemon_alive(layout.directory):
         return ()
-    wanted = {layout.node_ip: NODE_PORTS, "127.0.0.1": (PROXY_METRICS_PORT,)}
+    return occupied({layout.node_ip: NODE_PORTS, "127.0.0.1": (PROXY_METRICS_PORT,)})
+
+
+def occupied(wanted: dict[str, tuple[int, ...]]) -> tuple[Listener, ...]:
+    """Return who listens on any of these ports, by address; a socket on all addresses takes each of them."""
     # A socket on all IPv6 addresses usually takes IPv4 as well; its table has longer addresses.
     found = listeners(Path("/proc/net/tcp").read_text(), wanted)
     owners = _socket_owners({inode for _, _, inode in found})

@@ -27,6 +27,7 @@ from loft.embedded import images
 from loft.embedded.binaries import ensure as ensure_binaries
 from loft.embedded.layout import Layout
 from loft.embedded.lock import locked
+from loft.embedded.machine import occupied
 from loft.helm.binary import Helm, HelmError
 from loft.helm.charts import chart_path
 from loft.kube.client import Client
@@ -101,6 +102,20 @@ def start(layout: Layout, wish: Wish, progress: Progress) -> Instance:
             return instance
         images.import_images(layout, built, progress)
         return asyncio.run(_install(layout, record, wish, progress))
+
+
+def check_port(layout: Layout, port: int | None) -> None:
+    """Refuse a port that another program has; ours is no socket but a rule, so whoever listens is somebody else.
+
+    `port` is the one that is wished, None for the one from before. Raises: PlatformError.
+    """
+    before = recorded(layout)
+    chosen = port or (before.options.port if before is not None else PORT)
+    for item in occupied({"127.0.0.1": (chosen,)}):
+        raise PlatformError(
+            f"port {chosen} on {item.address} is in use by {item.program or 'another program'}; "
+            "stop it, or choose another port: loft start --local-port PORT"
+        )
 
 
 def recorded(layout: Layout) -> Record | None:

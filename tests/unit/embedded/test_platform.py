@@ -1,6 +1,7 @@
 """What `loft start` installs: values, what is kept, when a Deployment counts as there."""
 
 import base64
+import socket
 
 import pytest
 
@@ -117,3 +118,14 @@ def test_another_image_is_another_platform(tmp_path, monkeypatch):
     built = [images.Built("loft.sh/pause:1", tmp_path / "p"), images.Built("loft.sh/loft:0.1.0", tmp_path / "l")]
     first, second, third = (platform._digest(built) for _ in range(3))
     assert first == second != third
+
+
+def test_a_port_of_another_program_is_refused_by_its_name(layout):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(platform.PlatformError, match=rf"port {port} on 127.0.0.1 is in use by .*--local-port"):
+            platform.check_port(layout, port)
+        platform._keep(layout, Record(digest="d", options=Options(port=port)), b"PEM")
+        with pytest.raises(platform.PlatformError):
+            platform.check_port(layout, None)
+    platform.check_port(layout, None)

@@ -48,7 +48,7 @@ def command(session: Session, /, name: str, password: str, local_port: int | Non
     With --name a further cluster is started, which `loft connect cluster` makes part of the platform.
     """
     local.need_root()
-    from loft.embedded import run
+    from loft.embedded import platform, registry, run
     from loft.embedded.layout import MAIN_CLUSTER
 
     messages = session.messages
@@ -57,6 +57,8 @@ def command(session: Session, /, name: str, password: str, local_port: int | Non
         raise Failure("--password, --local-port and --values belong to the platform's own cluster", exitcode.USAGE)
     given = _read_values(values)
     with local.failures():
+        if is_main:
+            platform.check_port(registry.planned(MAIN_CLUSTER), local_port)
         layout = run.start(name or MAIN_CLUSTER, messages.info)
         link_programs(layout)
         if is_main:
@@ -113,7 +115,7 @@ def _read_values(path: str | None) -> dict[str, Any] | None:
     try:
         found = yaml.safe_load(Path(path).read_bytes())
     except (OSError, yaml.YAMLError) as error:
-        raise Failure(f"{path} cannot be read as YAML: {error}", exitcode.USAGE) from error
+        raise Failure(f"{path} cannot be read as YAML: {' '.join(str(error).split())}", exitcode.USAGE) from error
     if not isinstance(found, dict):
         raise Failure(f"{path} is no YAML object of chart values", exitcode.USAGE)
     return found
