@@ -149,17 +149,21 @@ def test_the_management_api_answers_kubectl(user):
 
 
 def test_a_virtual_cluster_by_kubectl_as_the_documents_say(user, machine):
-    """The manifest of the seed documents: an image of another distribution is named there, and refused by name."""
+    """As the documents have it: an image of another distribution, and the Service CIDR as its argument."""
     user.loft("create", "space", "by-kubectl", "--cluster", CLUSTER)
     try:
+        cidr = machine.get("servicecidr", "kubernetes")["spec"]["cidrs"][0]
+        values = {"virtualCluster": {"image": "rancher/k3s:v1.21.2-k3s1", "extraArgs": [f"--service-cidr={cidr}"]}}
         manifest = {
             "apiVersion": "storage.loft.sh/v1",
             "kind": "VirtualCluster",
             "metadata": {"name": "written", "namespace": "by-kubectl"},
-            "spec": {},
+            "spec": {"helmRelease": {"values": yaml.safe_dump(values)}},
         }
         user.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
         user.kubectl("wait", "virtualcluster/written", "--for=jsonpath={.status.controlPlaneReady}=true")
+        status = user.get("virtualcluster", "written")["status"]
+        assert "rancher/k3s:v1.21.2-k3s1 is not supported" in status["message"]
         user.loft("use", "vcluster", "written")
         assert "kube-system" in user.kubectl("get", "namespaces").stdout
         user.loft("use", "space", "by-kubectl")

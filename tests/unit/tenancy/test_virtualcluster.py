@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import msgspec
 import pytest
 
@@ -26,6 +28,7 @@ from loft.tenancy.virtualcluster.plan import (
     needs_release,
     plan,
 )
+from loft.tenancy.virtualcluster.status import status_of
 from loft.tenancy.virtualcluster.values import Composed, Facts, Refusal, compose
 
 FACTS = Facts(
@@ -90,6 +93,29 @@ def test_what_a_tenant_may_not_set_is_refused_by_name(values: str, named: str) -
 def test_values_that_are_no_json_map_are_refused(values: str) -> None:
     found = compose(spec(values), FACTS)
     assert isinstance(found, Refusal) and found.reason == "InvalidValues"
+
+
+@pytest.mark.parametrize(
+    "image", ["rancher/k3s:v1.21.2-k3s1", "docker.io/rancher/k3s:v1", "k0sproject/k0s:v1.30.2-k0s.0"]
+)
+def test_the_image_of_another_distribution_is_left_out_and_told(image: str) -> None:
+    written = f"virtualCluster:\n  image: {image}\n  extraArgs: [--service-cidr=10.96.0.0/16]\n"
+    found = compose(spec(written), FACTS)
+    assert isinstance(found, Composed)
+    assert found.values["virtualCluster"] == {"extraArgs": ["--service-cidr=10.96.0.0/16"]}
+    assert f"virtualCluster.image {image} is not supported" in found.note
+    ready = Observed(virtual_cluster=cluster(), deployed_digest=found.digest, stateful_set=READY)
+    status = status_of(ready, found, FACTS, None, datetime(2026, 1, 1, tzinfo=UTC))
+    assert (status.phase, status.control_plane_ready, status.message) == ("Deployed", True, found.note)
+    (told,) = [condition for condition in status.conditions if condition.severity == "Warning"]
+    assert (told.type, told.status, told.message) == ("DistributionAsWritten", "False", found.note)
+
+
+@pytest.mark.parametrize("values", ["virtualCluster: {image: evil/own:1}", "virtualCluster: {image: 7}"])
+def test_any_other_image_is_for_the_chart_to_refuse(values: str) -> None:
+    found = compose(spec(values), FACTS)
+    assert isinstance(found, Composed)
+    assert (found.note, "image" in found.values["virtualCluster"]) == ("", True)
 
 
 @pytest.mark.parametrize("chart", [{"name": "vcluster"}, {"repo": "https://charts.example.com"}, {"version": "9.9.9"}])

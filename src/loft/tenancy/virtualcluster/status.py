@@ -24,6 +24,7 @@ MESSAGE_LENGTH_MAX = 1024
 READY, INITIALIZED = "Ready", "ControlPlaneInitialized"
 CONTROL_PLANE, HELM = "ControlPlaneReady", "HelmChartDeployed"
 OBJECTS = "ObjectsApplied"
+DISTRIBUTION = "DistributionAsWritten"
 
 
 def status_of(
@@ -48,6 +49,9 @@ def status_of(
     ]
     if observed.objects_failure:
         made.append(_condition(OBJECTS, False, "ApplyFailed", observed.objects_failure))
+    if isinstance(wanted, Composed) and wanted.note:
+        other = _condition(DISTRIBUTION, False, "OtherDistribution", wanted.note)
+        made.append(msgspec.structs.replace(other, severity="Warning"))
     return VirtualClusterStatus(
         phase=phase,
         reason=reason,
@@ -65,7 +69,7 @@ def _summary(observed: Observed, wanted: Composed | Refusal, pod: Object | None)
         return "Failed", wanted.reason, wanted.message
     if is_deployed(observed, wanted):
         if is_ready(observed.stateful_set):
-            return "Deployed", "", ""
+            return "Deployed", "OtherDistribution" if wanted.note else "", wanted.note
         return "Deployed", "ControlPlaneStarting", _why_not(observed.virtual_cluster.metadata.name, pod)
     if observed.failure:
         return "Failed", "HelmFailed", f"the chart could not be deployed: {observed.failure}"

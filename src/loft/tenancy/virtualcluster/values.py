@@ -8,6 +8,7 @@ reach it) are the platform's.
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
 import msgspec
@@ -32,6 +33,7 @@ TENANT_VALUES = (
 )
 """Paths that a tenant may set, with all below them. Whether a value is sensible says the chart's own schema."""
 
+_DISTRIBUTIONS = re.compile(r"(docker\.io/)?(rancher/k3s|k0sproject/k0s):")
 CHART_NAME = "virtualcluster"
 NESTING_MAX = 20
 SHOWN_MAX = 40
@@ -67,6 +69,8 @@ class Composed(msgspec.Struct, frozen=True, kw_only=True):
     values: Values
     digest: str
     """Equal digests need no new deployment."""
+    note: str = ""
+    """What is done otherwise than written, for the status; "" when nothing is."""
 
 
 def compose(spec: VirtualClusterSpec, facts: Facts) -> Composed | Refusal:
@@ -76,6 +80,7 @@ def compose(spec: VirtualClusterSpec, facts: Facts) -> Composed | Refusal:
     written = parse(spec.helm_release.values if spec.helm_release else "")
     if isinstance(written, Refusal):
         return written
+    written, note = without_distribution(written)
     for path in _leaves(written):
         if not any(path == allowed or path.startswith(allowed + ".") for allowed in TENANT_VALUES):
             return Refusal(
@@ -90,7 +95,23 @@ def compose(spec: VirtualClusterSpec, facts: Facts) -> Composed | Refusal:
     }
     values = merge(merge(merge(facts.defaults, written), facts.fixed), platform)
     text = msgspec.json.encode([facts.chart_digest, values], order="deterministic")
-    return Composed(values=values, digest=hashlib.sha256(text).hexdigest()[:40])
+    return Composed(values=values, digest=hashlib.sha256(text).hexdigest()[:40], note=note)
+
+
+def without_distribution(values: Values) -> tuple[Values, str]:
+    """Take the image of another distribution out of values as they were written for earlier charts; say so.
+
+    Those charts ran k3s or k0s in an image that the values name with its version, as the documents of that time show
+    it. There is one distribution here, so such manifests bring up that one, and the note says what was wished.
+    """
+    section = values.get("virtualCluster")
+    image = section.get("image") if isinstance(section, dict) else None
+    if not isinstance(section, dict) or not isinstance(image, str) or not _DISTRIBUTIONS.match(image):
+        return values, ""
+    rest = {key: value for key, value in section.items() if key != "image"}
+    note = f"virtualCluster.image {image[:100]} is not supported: the platform's own Kubernetes runs instead"
+    kept = {key: value for key, value in values.items() if key != "virtualCluster"}
+    return (kept | {"virtualCluster": rest} if rest else kept), note
 
 
 def _unsupported(spec: VirtualClusterSpec, facts: Facts) -> Refusal | None:
