@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 
 import click
@@ -107,12 +109,19 @@ def root(context: click.Context, config: str, silent: bool, debug: bool) -> None
     context.obj = Session(State.load(config), Messages(silent=silent), debug)
 
 
+def usage(error: click.UsageError) -> str:
+    """Return what is wrong with the words of a command, on one line."""
+    text = " ".join(error.format_message().split()).rstrip(".")
+    return f"{text}; see: {error.ctx.command_path} --help" if error.ctx is not None else text
+
+
 def run_app() -> int:
     """Run one command and return its exit code; every failure is one clear line on stderr."""
     messages = Messages()
     debug = "--debug" in sys.argv
     try:
         root(standalone_mode=False)
+        sys.stdout.flush()
     except Failure as failure:
         if debug:
             raise
@@ -125,12 +134,20 @@ def run_app() -> int:
         shown.show()
         return exitcode.USAGE
     except click.UsageError as error:
-        error.show()
+        messages.fatal(usage(error))
         return exitcode.USAGE
     except (click.Abort, KeyboardInterrupt):
         messages.fatal("interrupted")
         return exitcode.INTERRUPTED
     except BrokenPipeError:
+        # Whoever read our output has seen enough; what is still in the buffer must not be tried again at the end.
+        _drop_output()
+        return exitcode.ERROR
+    except OSError as error:
+        if debug:
+            raise
+        messages.fatal(" ".join(str(error).split()))
+        _drop_output()
         return exitcode.ERROR
     except Exception as error:
         if debug:
@@ -138,3 +155,8 @@ def run_app() -> int:
         messages.fatal(f"{type(error).__name__}: {error} (run again with --debug for the stack trace)")
         return exitcode.ERROR
     return 0
+
+
+def _drop_output() -> None:
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -14,6 +14,20 @@ class Failure(Exception):
         self.code = code
 
 
+class Refused(Failure):
+    """An instance refused the credential; `reason` is what it said."""
+
+    def __init__(self, host: str, reason: str) -> None:
+        text = f"Not logged in at {host} ({reason}); run: loft login {host} --username NAME"
+        super().__init__(text, exitcode.NOT_LOGGED_IN)
+        self.reason = reason
+
+
 def not_logged_in() -> Failure:
-    """Return the failure for a missing or refused access key."""
+    """Return the failure for a missing access key."""
     return Failure("Not logged in; run: loft login URL --username NAME", exitcode.NOT_LOGGED_IN)
+
+
+def one_line(error: Exception) -> str:
+    """Return what an exception says, without line breaks, numbers of errors and paths that the caller names anyway."""
+    return " ".join((getattr(error, "strerror", None) or str(error)).split())

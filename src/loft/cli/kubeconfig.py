@@ -13,12 +13,12 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import yaml
 
-from loft.cli.failure import Failure
+from loft.cli.failure import Failure, one_line
 
 LOCK_WAIT_S = 10.0
 LOCK_STALE_S = 60.0
@@ -90,7 +90,12 @@ def files() -> list[str]:
     """Return the kubeconfig files in order of precedence."""
     listed = [part for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
     unique = list(dict.fromkeys(os.path.abspath(part) for part in listed))
-    return unique or [os.path.join(os.path.expanduser("~"), ".kube", "config")]
+    if unique:
+        return unique
+    default = os.path.expanduser(os.path.join("~", ".kube", "config"))
+    if default.startswith("~"):
+        raise Failure("there is no home directory for the kubeconfig: set HOME or KUBECONFIG")
+    return [default]
 
 
 def read(path: str) -> Document:
@@ -103,13 +108,43 @@ def read(path: str) -> Document:
             document = yaml.load(file, Loader=_Loader)
     except FileNotFoundError:
         return empty()
-    except (OSError, yaml.YAMLError) as error:
-        raise Failure(f"cannot read kubeconfig {path}: {error}; nothing was changed") from error
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise Failure(f"cannot read kubeconfig {path}: {one_line(error)}; repair it, nothing was changed") from error
     if document is None:
         return empty()
+    if wrong := _why_no_kubeconfig(document):
+        raise Failure(f"{path} is no kubeconfig: {wrong}; repair it, nothing was changed")
+    return dict(document)
+
+
+def _why_no_kubeconfig(document: Any) -> str:
     if not isinstance(document, dict):
-        raise Failure(f"kubeconfig {path} is not a mapping; nothing was changed")
-    return document
+        return "it is not a mapping"
+    for section, key in (("clusters", "cluster"), ("users", "user"), ("contexts", "context")):
+        entries = document.get(section) or []
+        if not isinstance(entries, list):
+            return f"{section} is not a list"
+        for entry in entries:
+            if not isinstance(entry, dict) or not isinstance(entry.get(key) or {}, dict):
+                return f"an entry of {section} is not a mapping"
+            extensions = (entry.get(key) or {}).get("extensions") or []
+            if not isinstance(extensions, list) or not all(isinstance(item, dict) for item in extensions):
+                return f"the extensions of an entry of {section} are not a list of mappings"
+    return ""
+
+
+def check() -> None:
+    """Refuse what could not be written later, before something is made or deleted whose context belongs there.
+
+    Raises: Failure.
+    """
+    for path in files():
+        read(path)
+        folder = os.path.dirname(os.path.realpath(path))
+        while not os.path.exists(folder):
+            folder = os.path.dirname(folder)
+        if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+            raise Failure(f"cannot write kubeconfig {path}: {folder} is not writable; nothing was changed")
 
 
 def dump(document: Document) -> str:
@@ -141,7 +176,7 @@ def write(path: str, document: Document) -> None:
     except OSError as error:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
-        raise Failure(f"cannot write kubeconfig {path}: {error}; it is unchanged") from error
+        raise Failure(f"cannot write kubeconfig {path}: {one_line(error)}; it is unchanged") from error
 
 
 @contextmanager
@@ -153,17 +188,21 @@ def locked(paths: list[str]) -> Iterator[None]:
     held: list[str] = []
     try:
         for path in sorted(set(paths)):
-            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             _take(f"{path}.lock")
             held.append(f"{path}.lock")
         yield
     finally:
         for lock in held:
-            os.unlink(lock)
+            with suppress(FileNotFoundError):
+                os.unlink(lock)
 
 
 def _take(lock: str) -> None:
     deadline = time.monotonic() + LOCK_WAIT_S
+    try:
+        os.makedirs(os.path.dirname(lock), mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise Failure(f"cannot make {os.path.dirname(lock)}: {one_line(error)}; nothing was changed") from error
     while True:
         try:
             os.close(os.open(lock, os.O_CREAT | os.O_EXCL, 0o000))
@@ -171,7 +210,7 @@ def _take(lock: str) -> None:
         except FileExistsError:
             pass
         except OSError as error:
-            raise Failure(f"cannot lock the kubeconfig: {error}") from error
+            raise Failure(f"cannot lock the kubeconfig by {lock}: {one_line(error)}; nothing was changed") from error
         try:
             if time.time() - os.stat(lock).st_mtime > LOCK_STALE_S:
                 os.unlink(lock)
@@ -179,7 +218,10 @@ def _take(lock: str) -> None:
         except FileNotFoundError:
             continue
         if time.monotonic() > deadline:
-            raise Failure(f"{lock} is held by another program; remove it if none is running")
+            raise Failure(
+                f"another program has locked the kubeconfig for {LOCK_WAIT_S:.0f} s; if none is running, "
+                f"remove {lock}; nothing was changed"
+            )
         time.sleep(0.05 + random.random() / 10)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from loft.cli.transport import Transport, verify_context
 
 MANAGEMENT = "/kubernetes/management/apis/management.loft.sh/v1"
 CLUSTER_API = "/apis/cluster.loft.sh/v1"
+RETRY_S = 0.2
 
 
 def connect(state: State) -> PlatformApi:
@@ -35,11 +37,11 @@ class PlatformApi:
     def self_(self) -> dict[str, Any]:
         """Return who the caller is (management `selves`)."""
         body = {"apiVersion": "management.loft.sh/v1", "kind": "Self"}
-        return dict(self.transport.call("POST", f"{MANAGEMENT}/selves", body))
+        return self.transport.ask("POST", f"{MANAGEMENT}/selves", body)
 
     def clusters(self) -> list[dict[str, Any]]:
         """Return the connected clusters that the caller may see, by name."""
-        return _items(self.transport.call("GET", f"{MANAGEMENT}/clusters"))
+        return _items(self.transport.ask("GET", f"{MANAGEMENT}/clusters"))
 
     def cluster(self, name: str) -> dict[str, Any]:
         """Return one connected cluster.
@@ -70,8 +72,11 @@ class PlatformApi:
             "kind": "DirectClusterEndpointToken",
             "spec": {"cluster": cluster},
         }
-        answer = self.transport.call("POST", f"{MANAGEMENT}/directclusterendpointtokens", body)
-        return str(answer["status"]["token"])
+        answer = self.transport.ask("POST", f"{MANAGEMENT}/directclusterendpointtokens", body)
+        token = (answer.get("status") or {}).get("token")
+        if not isinstance(token, str) or not token:
+            raise Failure(f"{self.transport.base} gave no token for the direct endpoint of cluster {cluster}")
+        return token
 
     def management(self, method: str, path: str, body: Any = None) -> Any:
         """Call management.loft.sh/v1; `path` begins with the resource."""
@@ -90,9 +95,12 @@ class PlatformApi:
         scope = f"/namespaces/{quote(space)}" if space else ""
         return _items(self.in_cluster(cluster, "GET", f"{CLUSTER_API}{scope}/virtualclusters"))
 
-    def watch_virtual_cluster(self, cluster: str, space: str, name: str) -> Iterator[dict[str, Any]]:
+    def watch_virtual_cluster(
+        self, cluster: str, space: str, name: str, *, timeout_s: float = 60.0
+    ) -> Iterator[dict[str, Any]]:
         """Yield the virtual cluster now and whenever it changes, for as long as the server keeps the watch."""
-        query = urlencode({"watch": "1", "fieldSelector": f"metadata.name={name}", "timeoutSeconds": "60"})
+        limit = str(max(1, min(60, math.ceil(timeout_s))))
+        query = urlencode({"watch": "1", "fieldSelector": f"metadata.name={name}", "timeoutSeconds": limit})
         path = f"/kubernetes/cluster/{quote(cluster)}{CLUSTER_API}/namespaces/{quote(space)}/virtualclusters?{query}"
         for event in self.transport.lines(path, timeout_s=70):
             if event.get("type") in ("ADDED", "MODIFIED"):
@@ -100,25 +108,37 @@ class PlatformApi:
             elif event.get("type") == "DELETED":
                 raise Failure(f"virtual cluster {name} was deleted meanwhile", exitcode.NOT_FOUND)
 
-    def wait_virtual_cluster(self, cluster: str, space: str, name: str, *, timeout_s: float) -> None:
-        """Wait until a virtual cluster can be used.
+    def wait_virtual_cluster(self, cluster: str, space: str, name: str, *, timeout_s: float) -> str:
+        """Wait until a virtual cluster can be used; return what the server has to say about it, "" usually.
 
+        An instance that cannot be reached for a while is waited for.
         Raises: Failure with the reason the server gives when it failed, TIMEOUT with the last state otherwise.
         """
         deadline = time.monotonic() + timeout_s
         state = "it has no status yet"
-        while time.monotonic() < deadline:
-            for found in self.watch_virtual_cluster(cluster, space, name):
-                status = found.get("status") or {}
-                if status.get("phase") == "Failed":
-                    raise Failure(f"virtual cluster {name} failed: {status.get('message') or status.get('reason')}")
-                if status.get("phase") == "Deployed" and status.get("controlPlaneReady"):
-                    return
-                state = str(status.get("message") or status.get("phase") or state)
-                if time.monotonic() > deadline:
-                    break
-            time.sleep(0.2)
-        raise Failure(f"virtual cluster {name} is not ready after {timeout_s:.0f} s: {state}", exitcode.TIMEOUT)
+        place = f"{name} --space {space} --cluster {cluster}"
+        while (left_s := deadline - time.monotonic()) > 0:
+            try:
+                for found in self.watch_virtual_cluster(cluster, space, name, timeout_s=left_s):
+                    status = found.get("status") or {}
+                    if status.get("phase") == "Failed":
+                        why = " ".join(str(status.get("message") or status.get("reason")).split())
+                        raise Failure(f"virtual cluster {name} failed: {why}; remove it: loft delete vcluster {place}")
+                    if status.get("phase") == "Deployed" and status.get("controlPlaneReady"):
+                        return str(status.get("message") or "")
+                    state = str(status.get("message") or status.get("phase") or state)
+                    if time.monotonic() > deadline:
+                        break
+            except Failure as failure:
+                if failure.code != exitcode.UNREACHABLE:
+                    raise
+                state = failure.message
+            time.sleep(RETRY_S)
+        raise Failure(
+            f"virtual cluster {name} is not ready after {timeout_s:.0f} s: {' '.join(state.split())}; "
+            f"it goes on starting, use it later: loft use vcluster {place}",
+            exitcode.TIMEOUT,
+        )
 
 
 def _items(answer: Any) -> list[dict[str, Any]]:

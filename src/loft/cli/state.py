@@ -16,8 +16,11 @@ ENVIRONMENT = "LOFT_CONFIG"
 
 
 def default_path() -> str:
-    """Return the state file: $LOFT_CONFIG, else ~/.loft/config.json."""
-    return os.environ.get(ENVIRONMENT) or os.path.join(os.path.expanduser("~"), ".loft", "config.json")
+    """Return the state file: $LOFT_CONFIG, else ~/.loft/config.json. Raises: StateError without a home directory."""
+    path = os.environ.get(ENVIRONMENT) or os.path.expanduser(os.path.join("~", ".loft", "config.json"))
+    if path.startswith("~"):
+        raise StateError(f"there is no home directory: set HOME, or name the state file by {ENVIRONMENT} or --config")
+    return path
 
 
 class StateError(Exception):
@@ -43,26 +46,37 @@ class State:
                 values = json.load(file)
         except FileNotFoundError:
             values = {}
+        except PermissionError as error:
+            raise StateError(f"cannot read {path}: it belongs to somebody else; name another by --config") from error
         except (OSError, ValueError) as error:
-            raise StateError(f"cannot read {path}: {error}; move it away and run 'loft login' again") from error
+            why = getattr(error, "strerror", None) or error
+            raise StateError(f"cannot read {path}: {why}; move it away and run 'loft login' again") from error
         if not isinstance(values, dict):
             raise StateError(f"{path} is not a JSON object; move it away and run 'loft login' again")
         return cls(path, values)
 
     def save(self) -> None:
-        """Write the file atomically, readable by its owner only."""
-        folder = os.path.dirname(self.path)
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        """Write the file atomically, readable by its owner only; a link is followed.
+
+        Raises: StateError when it cannot be written; it is then as it was.
+        """
+        target = os.path.realpath(self.path)
         values = {"kind": "Config", "apiVersion": "storage.loft.sh/v1"} | self.values
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".config-")
+        temporary = ""
         try:
+            os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=os.path.dirname(target), prefix=".config-")
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 json.dump(values, file, indent=2)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, os.path.realpath(self.path))
-        except BaseException:
-            os.unlink(temporary)
+            os.replace(temporary, target)
+        except BaseException as error:
+            if temporary:
+                os.unlink(temporary)
+            if isinstance(error, OSError):
+                why = error.strerror or error
+                raise StateError(f"cannot write {self.path}: {why}; it is unchanged") from error
             raise
 
     def text(self, name: str) -> str:

@@ -60,8 +60,9 @@ def choose(entry: Any, now: float) -> tuple[str, bool]:
     """Return a remembered direct-endpoint token ("" when none is usable) and whether a new one is due."""
     if not isinstance(entry, dict) or not isinstance(entry.get("token"), str):
         return "", True
-    age_s = now - float(entry.get("requested") or 0)
-    if age_s < 0 or age_s > USABLE_S:
+    requested = entry.get("requested")
+    age_s = now - requested if isinstance(requested, int | float) else -1.0
+    if not 0 <= age_s <= USABLE_S:
         return "", True
     return entry["token"], age_s > RENEW_AFTER_S
 
@@ -73,13 +74,12 @@ def direct_token(state: State, cluster: str, now: float) -> str:
     """
     from loft.cli.failure import Failure
 
-    tokens = state.values.get("directClusterEndpointTokens")
-    tokens = dict(tokens) if isinstance(tokens, dict) else {}
-    token, due = choose(tokens.get(cluster), now)
+    token, due = choose(_tokens(state).get(cluster), now)
     if not due:
         return token
     from loft.cli import exitcode
     from loft.cli.platform_api import connect
+    from loft.cli.state import State, StateError
 
     try:
         fresh = connect(state).direct_token(cluster)
@@ -87,10 +87,22 @@ def direct_token(state: State, cluster: str, now: float) -> str:
         if token and failure.code == exitcode.UNREACHABLE:
             return token
         raise
-    tokens[cluster] = {"token": fresh, "requested": int(now)}
-    state.values["directClusterEndpointTokens"] = tokens
-    state.save()
+    entry = {"token": fresh, "requested": int(now)}
+    state.values["directClusterEndpointTokens"] = _tokens(state) | {cluster: entry}
+    try:
+        # What another command wrote while we asked must stay, above all a new login.
+        latest = State.load(state.path)
+        if (latest.host, latest.access_key) == (state.host, state.access_key):
+            latest.values["directClusterEndpointTokens"] = _tokens(latest) | {cluster: entry}
+            latest.save()
+    except StateError as error:
+        print(f"[warn] {error}; the next call asks for a token again", file=sys.stderr)
     return fresh
+
+
+def _tokens(state: State) -> dict[str, Any]:
+    tokens = state.values.get("directClusterEndpointTokens")
+    return dict(tokens) if isinstance(tokens, dict) else {}
 
 
 def run(arguments: list[str]) -> int:
@@ -109,7 +121,7 @@ def run(arguments: list[str]) -> int:
                 raise ValueError(USAGE)
             token = direct_token(state, options["cluster"], time.time())
     except ValueError as error:
-        print(error, file=sys.stderr)
+        print(f"[fatal] {error}", file=sys.stderr)
         return 2
     except StateError as error:
         print(f"[fatal] {error}", file=sys.stderr)
@@ -117,5 +129,10 @@ def run(arguments: list[str]) -> int:
     except Failure as failure:
         print(f"[fatal] {failure.message}", file=sys.stderr)
         return failure.code
-    print(credential(token, os.environ.get("KUBERNETES_EXEC_INFO", "")))
+    try:
+        print(credential(token, os.environ.get("KUBERNETES_EXEC_INFO", "")), flush=True)
+    except OSError as error:
+        print(f"[fatal] {error.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 0

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from loft.cli import exitcode
-from loft.cli.failure import Failure, not_logged_in
+from loft.cli.failure import Failure, Refused, one_line
 
 TIMEOUT_S = 30.0
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
@@ -28,6 +28,9 @@ _CODES = {
     502: exitcode.UNREACHABLE,
     503: exitcode.UNREACHABLE,
 }
+
+
+_PASSING = (429, 502, 503, 504)
 
 
 class ServerRefused(Failure):
@@ -46,12 +49,38 @@ def verify_context(ca_data: str, insecure: bool) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return context
-    if ca_data:
+    if not ca_data:
+        return ssl.create_default_context()
+    try:
         return ssl.create_default_context(cadata=base64.b64decode(ca_data).decode())
-    return ssl.create_default_context()
+    except (ValueError, ssl.SSLError) as error:
+        text = (
+            "the authority that is remembered for the instance is no PEM certificate; log in again with --ca-file FILE"
+        )
+        raise Failure(text) from error
 
 
-def refusal(status: int, body: bytes) -> Failure:
+def normalise(url: str) -> str:
+    """Return the URL of an instance with scheme and without a trailing slash.
+
+    Raises: Failure for http and for what is no URL of a server: credentials are never sent in the clear.
+    """
+    url = url if "://" in url else f"https://{url}"
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise Failure(f"{url!r} is no URL: {error}", exitcode.USAGE) from error
+    if parts.scheme != "https":
+        raise Failure(f"{url!r} is not https; an access key is never sent unencrypted", exitcode.USAGE)
+    if not host or not url.isascii() or not url.isprintable() or " " in url:
+        raise Failure(f"{url!r} is no URL of a server; it looks like https://HOST:PORT", exitcode.USAGE)
+    if parts.username is not None or parts.query or parts.fragment:
+        raise Failure("give the URL as https://HOST:PORT; names and passwords have options", exitcode.USAGE)
+    return url.rstrip("/")
+
+
+def refusal(base: str, status: int, body: bytes) -> Failure:
     """Return the failure for an answer of 400 and above."""
     try:
         answer = json.loads(body)
@@ -59,24 +88,28 @@ def refusal(status: int, body: bytes) -> Failure:
         answer = None
     if not isinstance(answer, dict):
         answer = {}
-    nothing = f"the server answered {status} without saying why; is the URL that of a loft instance?"
-    message = str(answer.get("message") or nothing)
+    message = " ".join(str(answer.get("message") or "").split())
     if status == 401:
-        failure = not_logged_in()
-        failure.message += f" ({message})"
-        return failure
-    return ServerRefused(status, str(answer.get("reason") or ""), message)
+        return Refused(base, message or "it answered 401")
+    if not message and status in _PASSING:
+        message = f"{base} is not ready to answer ({status}); try again in a moment"
+    return ServerRefused(
+        status,
+        str(answer.get("reason") or ""),
+        message or f"{base} answered {status} without saying why; is this the URL of a loft instance?",
+    )
 
 
 class Transport:
     """Calls to one base URL with one bearer credential."""
 
     def __init__(self, base: str, bearer: str, context: ssl.SSLContext) -> None:
-        parts = urllib.parse.urlsplit(base)
-        if parts.scheme != "https" or not parts.hostname:
-            raise Failure(f"{base!r} is not an https URL", exitcode.USAGE)
-        self.base = base.rstrip("/")
-        self._host, self._port = parts.hostname, parts.port or 443
+        self.base = normalise(base)
+        parts = urllib.parse.urlsplit(self.base)
+        if not bearer.isascii() or not bearer.isprintable() or " " in bearer:
+            text = "the access key has characters that no key has; copy it again"
+            raise Failure(text, exitcode.NOT_LOGGED_IN)
+        self._host, self._port = parts.hostname or "", parts.port or 443
         self._prefix = parts.path.rstrip("/")
         self._bearer = bearer
         self._context = context
@@ -103,10 +136,14 @@ class Transport:
                 "log in again with --ca-file FILE, or with --insecure if you accept the risk",
                 exitcode.UNREACHABLE,
             ) from error
+        except ssl.SSLError as error:
+            connection.close()
+            text = f"{self.base} does not speak TLS ({error.reason or one_line(error)}); check the host and the port"
+            raise Failure(text, exitcode.UNREACHABLE) from error
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            reason = getattr(error, "strerror", None) or str(error)
-            text = f"{self.base} cannot be reached ({reason}); check the URL, and whether the instance runs"
+            why = one_line(error) or type(error).__name__
+            text = f"{self.base} cannot be reached ({why}); check the URL, and whether the instance runs"
             raise Failure(text, exitcode.UNREACHABLE) from error
 
     def call(
@@ -128,17 +165,24 @@ class Transport:
             except (OSError, http.client.HTTPException) as error:
                 raise Failure(f"{self.base} broke off its answer: {error}", exitcode.UNREACHABLE) from error
             if answer.status >= 400:
-                raise refusal(answer.status, data)
+                raise refusal(self.base, answer.status, data)
         try:
             return json.loads(data) if data else None
         except ValueError as error:
-            raise Failure(f"{self.base} did not answer with JSON; is this a loft instance?") from error
+            raise Failure(f"{self.base} did not answer with JSON; is this the URL of a loft instance?") from error
+
+    def ask(self, method: str, path: str, body: Any = None, **options: Any) -> dict[str, Any]:
+        """Send one request whose answer is an object. Raises: as `call`."""
+        answer = self.call(method, path, body, **options)
+        if not isinstance(answer, dict):
+            raise Failure(f"{self.base} did not answer with an object; is this the URL of a loft instance?")
+        return answer
 
     def lines(self, path: str, *, timeout_s: float) -> Iterator[Any]:
         """Yield each JSON line of a watch until the server ends it; a silence of `timeout_s` ends it too."""
         with self._send("GET", path, None, timeout_s, "") as answer:
             if answer.status >= 400:
-                raise refusal(answer.status, answer.read(ANSWER_BYTES_MAX))
+                raise refusal(self.base, answer.status, answer.read(ANSWER_BYTES_MAX))
             while True:
                 try:
                     line = answer.readline(ANSWER_BYTES_MAX)
@@ -146,4 +190,8 @@ class Transport:
                     return
                 if not line:
                     return
-                yield json.loads(line)
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    return  # cut off in the middle
+                yield event

@@ -21,9 +21,11 @@ def until_gone(api: PlatformApi, cluster: str, path: str, timeout_s: float) -> N
     while time.monotonic() < deadline:
         try:
             api.in_cluster(cluster, "GET", path)
-        except ServerRefused as refused:
-            if refused.status == 404:
+        except Failure as failure:
+            if isinstance(failure, ServerRefused) and failure.status == 404:
                 return
-            raise
+            # An instance that cannot be reached for a while is waited for.
+            if failure.code != exitcode.UNREACHABLE:
+                raise
         time.sleep(PAUSE_S)
     raise Failure(f"it is still being deleted after {timeout_s:.0f} s; deletion goes on", exitcode.TIMEOUT)

@@ -11,8 +11,8 @@ import yaml
 from loft.cli import output
 from loft.cli.app import COMMANDS
 from loft.cli.commands.connect_cluster import minimal
-from loft.cli.commands.login import normalise
 from loft.cli.failure import Failure
+from loft.cli.transport import normalise
 
 
 def loft(*arguments, home):

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import yaml
 
-from loft.cli import exitcode, kubeconfig
+from loft.cli import exitcode, kubeconfig, names
 from loft.cli.app import Session
 from loft.cli.failure import Failure
 from loft.cli.platform_api import connect
@@ -59,7 +59,7 @@ def _entry(document: kubeconfig.Document, section: str, name: str, key: str) -> 
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", type=names.CLUSTER)
 @click.option(
     "--kubeconfig",
     "file",

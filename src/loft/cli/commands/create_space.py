@@ -6,15 +6,15 @@ from typing import Any
 
 import click
 
-from loft.cli import contexts, direct, exitcode, spaces
+from loft.cli import contexts, direct, exitcode, kubeconfig, names, spaces
 from loft.cli.app import Session
 from loft.cli.failure import Failure
 from loft.cli.platform_api import connect
 
 
 @click.command()
-@click.argument("name")
-@click.option("--cluster", default="", help="The cluster to use.")
+@click.argument("name", type=names.SPACE)
+@click.option("--cluster", type=names.CLUSTER, default="", help="The cluster to use.")
 @click.option("--display-name", default="", help="Name to show in the UI.")
 @click.option("--description", default="", help="Description to show in the UI.")
 @click.option("--user", default="", help="User that owns the space (default: you).")
@@ -29,6 +29,8 @@ def command(session: Session, /, name: str, **given: Any) -> None:
     state, messages = session.state, session.messages
     if given["user"] and given["team"]:
         raise Failure("give --user or --team, not both", exitcode.USAGE)
+    if given["create_context"]:
+        kubeconfig.check()
     api = connect(state)
     cluster = api.choose_cluster(given["cluster"])
     cluster_name = cluster["metadata"]["name"]

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from loft.cli import contexts, direct, exitcode, spaces, virtual_clusters
+from loft.cli import contexts, direct, exitcode, kubeconfig, names, spaces, virtual_clusters
 from loft.cli.app import Session
-from loft.cli.failure import Failure
+from loft.cli.failure import Failure, one_line
 from loft.cli.platform_api import CLUSTER_API, PlatformApi, connect
 from loft.cli.transport import ServerRefused
 
@@ -19,9 +19,9 @@ SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 
 @click.command()
-@click.argument("name")
-@click.option("--cluster", default="", help="The cluster to use.")
-@click.option("--space", default="", help="The space to use; a new one is created when none is given.")
+@click.argument("name", type=names.VIRTUAL_CLUSTER)
+@click.option("--cluster", type=names.CLUSTER, default="", help="The cluster to use.")
+@click.option("--space", type=names.SPACE, default="", help="The space to use; without it a new one is made.")
 @click.option("--display-name", default="", help="Name to show in the UI.")
 @click.option("--description", default="", help="Description to show in the UI.")
 @click.option("--user", default="", help="User that owns a new space (default: you).")
@@ -31,7 +31,7 @@ SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 @click.option("--create-context/--no-create-context", default=True, help="Make a kube context.")
 @click.option("--switch-context/--no-switch-context", default=True, help="Switch to the new kube context.")
 @click.option("--skip-wait", is_flag=True, help="Do not wait until it can be used.")
-@click.option("--timeout", default=180, show_default=True, help="Seconds to wait until it can be used.")
+@click.option("--timeout", type=names.SECONDS, default=180, show_default=True, help="Seconds to wait for it.")
 @click.option("--disable-direct-cluster-endpoint", is_flag=True, help="Reach the cluster through the centre only.")
 @click.pass_obj
 def command(session: Session, /, name: str, **given: Any) -> None:
@@ -39,6 +39,9 @@ def command(session: Session, /, name: str, **given: Any) -> None:
     state, messages = session.state, session.messages
     if given["user"] and given["team"]:
         raise Failure("give --user or --team, not both", exitcode.USAGE)
+    if given["create_context"] and not given["printed"]:
+        kubeconfig.check()
+    text = _read_values(given["values"]) if given["values"] else ""
     api = connect(state)
     cluster = api.choose_cluster(given["cluster"])
     cluster_name = cluster["metadata"]["name"]
@@ -46,14 +49,16 @@ def command(session: Session, /, name: str, **given: Any) -> None:
     wish = spaces.Wish(space, user=given["user"], team=given["team"])
     new_space = spaces.create(api, cluster_name, wish, use_existing=bool(given["space"]))
     try:
-        _create(api, cluster_name, space, name, given)
+        _create(api, cluster_name, space, name, given | {"values": text})
     except Failure:
         if new_space:
-            api.in_cluster(cluster_name, "DELETE", f"{CLUSTER_API}/spaces/{space}")
+            _take_back(session, api, cluster_name, space)
         raise
     if not given["skip_wait"]:
         messages.info(f"Waiting until virtual cluster {name} can be used...")
-        api.wait_virtual_cluster(cluster_name, space, name, timeout_s=float(given["timeout"]))
+        note = api.wait_virtual_cluster(cluster_name, space, name, timeout_s=float(given["timeout"]))
+        if note:
+            messages.warn(note)
     messages.done(f"Successfully created the virtual cluster {name} in cluster {cluster_name} and space {space}")
     if not given["printed"] and not given["create_context"]:
         return
@@ -70,6 +75,31 @@ def command(session: Session, /, name: str, **given: Any) -> None:
         )
 
 
+def _read_values(path: str) -> str:
+    """Return the text of a file with chart values. Raises: Failure when it is no YAML object."""
+    import yaml
+
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        found = yaml.safe_load(text)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise Failure(f"{path} cannot be read as YAML: {one_line(error)}", exitcode.USAGE) from error
+    if found is not None and not isinstance(found, dict):
+        raise Failure(f"{path} is no YAML object of chart values", exitcode.USAGE)
+    return text
+
+
+def _take_back(session: Session, api: PlatformApi, cluster: str, space: str) -> None:
+    """Delete the space that was made for a virtual cluster which could not be created."""
+    try:
+        api.in_cluster(cluster, "DELETE", f"{CLUSTER_API}/spaces/{space}")
+    except Failure as failure:
+        session.messages.warn(
+            f"the new space {space} is left over ({failure.message}); "
+            f"remove it: loft delete space {space} --cluster {cluster}"
+        )
+
+
 def _create(api: PlatformApi, cluster: str, space: str, name: str, given: dict[str, Any]) -> None:
     annotations = {"loft.sh/display-name": given["display_name"], "loft.sh/description": given["description"]}
     body: dict[str, Any] = {
@@ -83,7 +113,7 @@ def _create(api: PlatformApi, cluster: str, space: str, name: str, given: dict[s
         "spec": {},
     }
     if given["values"]:
-        body["spec"]["helmRelease"] = {"values": Path(given["values"]).read_text()}
+        body["spec"]["helmRelease"] = {"values": given["values"]}
     try:
         api.in_cluster(cluster, "POST", f"{CLUSTER_API}/namespaces/{space}/virtualclusters", body)
     except ServerRefused as refused:

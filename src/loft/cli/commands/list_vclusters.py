@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from loft.cli import output, spaces
+from loft.cli import names, output, spaces
 from loft.cli.app import Session
 from loft.cli.commands.list_clusters import FORMS
 from loft.cli.platform_api import PlatformApi, connect
@@ -33,7 +33,7 @@ def print_virtual_clusters(api: PlatformApi, form: str, cluster: str) -> None:
 
 
 @click.command()
-@click.option("--cluster", default="", help="The cluster to use.")
+@click.option("--cluster", type=names.CLUSTER, default="", help="The cluster to use.")
 @click.option("-o", "--output", "form", type=FORMS, default="table", help="How to print.")
 @click.pass_obj
 def command(session: Session, /, cluster: str, form: str) -> None:

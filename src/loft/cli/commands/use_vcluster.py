@@ -6,24 +6,24 @@ from typing import Any
 
 import click
 
-from loft.cli import contexts, direct, virtual_clusters
+from loft.cli import contexts, direct, names, virtual_clusters
 from loft.cli.app import Session
 from loft.cli.commands.list_vclusters import print_virtual_clusters
 from loft.cli.platform_api import connect
 
 
 @click.command()
-@click.argument("name", required=False, default="")
-@click.option("--cluster", default="", help="The cluster to use.")
-@click.option("--space", default="", help="The space to use.")
+@click.argument("name", type=names.VIRTUAL_CLUSTER, required=False)
+@click.option("--cluster", type=names.CLUSTER, default="", help="The cluster to use.")
+@click.option("--space", type=names.SPACE, default="", help="The space to use.")
 @click.option("--print", "printed", is_flag=True, help="Print the kubeconfig instead of writing a context.")
 @click.option("--disable-direct-cluster-endpoint", is_flag=True, help="Reach the cluster through the centre only.")
 @click.pass_obj
-def command(session: Session, /, name: str, **given: Any) -> None:
+def command(session: Session, /, name: str | None, **given: Any) -> None:
     """Make a kube context for the virtual cluster NAME; without NAME, list the virtual clusters."""
     state, messages = session.state, session.messages
     api = connect(state)
-    if not name:
+    if name is None:
         print_virtual_clusters(api, "table", given["cluster"])
         return
     home, found = virtual_clusters.find(api, name, given["cluster"], given["space"])
