@@ -228,8 +228,9 @@ VIRTUAL_CLUSTERS = Definition(
     chart="loft-agent",
     scope="Namespaced",
     short_names=("vcluster",),
-    # The control plane is StatefulSet NAME, whose pods carry a label NAME-<10 characters> of at most 63.
-    name_length_max=52,
+    # The control plane is StatefulSet NAME, whose pods carry a label NAME-<10 characters> of at most 63; Helm's
+    # release has the same name, and chart virtualcluster keeps room for what it makes names of.
+    name_length_max=40,
     columns=(
         Column("Phase", "string", ".status.phase"),
         Column("Ready", "boolean", ".status.controlPlaneReady"),

@@ -120,7 +120,7 @@ def run_app() -> int:
     messages = Messages()
     debug = "--debug" in sys.argv
     try:
-        root(standalone_mode=False)
+        root(standalone_mode=False, prog_name="loft")
         sys.stdout.flush()
     except Failure as failure:
         if debug:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from loft.cli import exitcode
-from loft.cli.failure import Failure
+from loft.cli.failure import Failure, one_line
 
 if TYPE_CHECKING:
     from loft.embedded.layout import Layout
@@ -27,7 +28,8 @@ def chosen(name: str) -> list[Layout]:
     """
     from loft.embedded import registry
 
-    names = registry.known()
+    with failures():
+        names = registry.known()
     if name and name not in names:
         raise Failure(f"there is no cluster {name!r} here; there are: {', '.join(names) or 'none'}", exitcode.NOT_FOUND)
     found = [registry.layout_of(item) for item in ([name] if name else names)]
@@ -62,6 +64,7 @@ def failures() -> Iterator[None]:
     ) as error:
         raise Failure(str(error)) from error
     except OSError as error:
-        if error.errno == 28:
-            raise Failure("the disk is full; free some space and run the command again") from error
-        raise Failure(str(error)) from error
+        where = f"{error.filename}: " if error.filename else ""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Failure(f"{where}the disk is full; free some space and run the command again") from error
+        raise Failure(f"{where}{one_line(error)}") from error

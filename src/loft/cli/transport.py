@@ -52,7 +52,10 @@ def verify_context(ca_data: str, insecure: bool) -> ssl.SSLContext:
     if not ca_data:
         return ssl.create_default_context()
     try:
-        return ssl.create_default_context(cadata=base64.b64decode(ca_data).decode())
+        pem = base64.b64decode("".join(ca_data.split()), validate=True).decode("ascii")
+        if not pem:
+            raise ValueError("it is empty")  # the system's authorities would be trusted instead
+        return ssl.create_default_context(cadata=pem)
     except (ValueError, ssl.SSLError) as error:
         text = (
             "the authority that is remembered for the instance is no PEM certificate; log in again with --ca-file FILE"

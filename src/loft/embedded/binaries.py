@@ -35,6 +35,8 @@ BUILD_S = 3600
 SAY_EVERY_S = 30
 MARK = ".source"
 """File beside a program with the digest of what it was built from."""
+SIZE_MARK = ".size"
+"""File beside a program with its size: after a power cut it may be there and be empty."""
 
 KUBERNETES_LINKS = (
     "kube-apiserver",
@@ -75,10 +77,13 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_built(self) -> bool:
-        """Whether the program is there, made from its present source."""
+        """Whether the program is there as it was made, from its present source."""
+        size_mark = self.directory / SIZE_MARK
         try:
-            return self.binary.exists() and (self.directory / MARK).read_text() == source_digest(self.name)
-        except FileNotFoundError:
+            size = self.binary.stat().st_size
+            whole = size > 0 and (not size_mark.exists() or size_mark.read_text() == str(size))
+            return whole and (self.directory / MARK).read_text() == source_digest(self.name)
+        except (FileNotFoundError, NotADirectoryError):
             return False
 
 
@@ -169,6 +174,7 @@ def _make(program: Program, progress: Progress) -> None:
             _build(program, folder, _go(progress), progress)
         for link in program.links:
             (folder / link).symlink_to(program.name)
+        (folder / SIZE_MARK).write_text(str((folder / program.name).stat().st_size))
         (folder / MARK).write_text(source_digest(program.name))
         folder.chmod(0o755)
         if program.directory.exists():

@@ -6,6 +6,7 @@ three seconds, and one with a lying proxy nothing else.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import shutil
@@ -28,6 +29,8 @@ READ_S = 30.0
 DOWNLOAD_S = 900.0
 SIZE_BYTES_MAX = 1 << 30
 CHUNK = 1 << 20
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What a build would meet as well."""
 
 
 class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,7 +61,7 @@ def pin_of(text: str, name: str, version: str, machine: str) -> Pin | None:
 
 
 def fetch(pin: Pin, target: Path) -> None:
-    """Download, verify, and write the program to `target`. Raises: NotTaken."""
+    """Download, verify, and write the program to `target`. Raises: NotTaken, OSError when the disk is full."""
     try:
         with tempfile.TemporaryFile(dir=target.parent) as archive:
             with _open(pin.url) as answer:
@@ -68,6 +71,8 @@ def fetch(pin: Pin, target: Path) -> None:
             archive.seek(0)
             _extract(archive, pin.member, target)
     except (OSError, http.client.HTTPException, tarfile.TarError, EOFError) as error:
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            raise
         raise NotTaken(f"{pin.url} cannot be downloaded: {error}") from error
 
 

@@ -85,6 +85,7 @@ def gather(name: str) -> Facts:
         network=layout.network,
         running_elsewhere=_running_elsewhere(layout),
         state_dir=str(layout.state_dir),
+        cache_dir=str(cache_root()),
     )
 
 
@@ -130,8 +131,8 @@ def _busy(layout: Layout) -> tuple[Listener, ...]:
 
 def occupied(wanted: dict[str, tuple[int, ...]]) -> tuple[Listener, ...]:
     """Return who listens on any of these ports, by address; a socket on all addresses takes each of them."""
-    # A socket on all IPv6 addresses usually takes IPv4 as well; its table has longer addresses.
-    found = listeners(Path("/proc/net/tcp").read_text(), wanted)
+    tables = [path.read_text() for path in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")) if path.exists()]
+    found = [item for table in tables for item in listeners(table, wanted)]
     owners = _socket_owners({inode for _, _, inode in found})
     return tuple(Listener(address, port, owners.get(inode, "")) for address, port, inode in found)
 

@@ -111,7 +111,8 @@ def check_port(layout: Layout, port: int | None) -> None:
     """
     before = recorded(layout)
     chosen = port or (before.options.port if before is not None else PORT)
-    for item in occupied({"127.0.0.1": (chosen,)}):
+    # The URL says localhost, and that may as well be ::1.
+    for item in occupied({"127.0.0.1": (chosen,), "::1": (chosen,)}):
         raise PlatformError(
             f"port {chosen} on {item.address} is in use by {item.program or 'another program'}; "
             "stop it, or choose another port: loft start --local-port PORT"

@@ -76,6 +76,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     running_elsewhere: str = ""
     """State directory whose main cluster runs, when it is another one than ours."""
     state_dir: str = ""
+    cache_dir: str = "/var/cache/loft"
 
 
 def findings(facts: Facts) -> list[str]:
@@ -105,6 +106,9 @@ def _kernel(facts: Facts) -> list[str]:
 
 def _resources(facts: Facts) -> list[str]:
     found = []
+    for variable, place in (("LOFT_STATE_DIR", facts.state_dir), ("LOFT_CACHE_DIR", facts.cache_dir)):
+        if not place.startswith("/"):
+            found.append(f"{variable} is {place!r}, which depends on where a command runs; set it to an absolute path")
     if len(facts.state_dir) > STATE_PATH_MAX:
         found.append(f"{facts.state_dir} is too long a path for sockets below it; set LOFT_STATE_DIR to a shorter one")
     for place, free in facts.free_bytes.items():
@@ -170,8 +174,9 @@ def listeners(table: str, wanted: dict[str, tuple[int, ...]]) -> list[tuple[str,
     """Return address, port and inode of the sockets that listen where we want to.
 
     Args:
-        table: content of /proc/net/tcp; nothing is sent anywhere to find out.
-        wanted: ports by the IPv4 address we bind them to; a socket on all addresses takes each of them.
+        table: content of /proc/net/tcp or tcp6; nothing is sent anywhere to find out.
+        wanted: ports by the address we bind them to; a socket on all addresses takes each of them, and one on all
+            IPv6 addresses usually those of IPv4 as well.
     """
     found = []
     for line in table.splitlines()[1:]:
@@ -179,9 +184,17 @@ def listeners(table: str, wanted: dict[str, tuple[int, ...]]) -> list[tuple[str,
         if len(fields) < 10 or fields[3] != "0A":
             continue
         packed, _, port_text = fields[1].partition(":")
-        address = str(ipaddress.IPv4Address(bytes.fromhex(packed)[::-1]))
+        address = _address(packed)
         port = int(port_text, 16)
-        clash = any(port in ports and address in (mine, "0.0.0.0") for mine, ports in wanted.items())
-        if clash:
+        if any(port in ports and address in (mine, "0.0.0.0", "::") for mine, ports in wanted.items()):
             found.append((address, port, int(fields[9])))
     return found
+
+
+def _address(packed: str) -> str:
+    """Return an address of the kernel's tables: words of 32 bits, each in the machine's order (little-endian)."""
+    raw = bytes.fromhex(packed)
+    turned = b"".join(raw[at : at + 4][::-1] for at in range(0, len(raw), 4))
+    address = ipaddress.ip_address(turned)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)

@@ -22,12 +22,42 @@ def known() -> dict[str, int]:
     Raises: RegistryError when the file cannot be understood; it is written atomically, so that is not our doing.
     """
     try:
-        found = json.loads(_file().read_text())
-        return {str(name): int(index) for name, index in found.items()}
+        return parse(_file().read_text())
     except FileNotFoundError:
         return {}
-    except (ValueError, AttributeError, TypeError) as error:
-        raise RegistryError(f"{_file()} is damaged ({error}); restore it, or remove {state_root()}") from error
+    except OSError as error:
+        raise RegistryError(f"{_file()} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        content = json.dumps(dict(sorted(_remembered().items(), key=lambda item: item[1])))
+        raise RegistryError(
+            f"{_file()} is damaged ({error}); write {content} into it, which the clusters' own files say"
+        ) from error
+
+
+def parse(text: str) -> dict[str, int]:
+    """Return the index of each cluster from the file's content. Raises: ValueError."""
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError("it is no JSON object")
+    for name, index in found.items():
+        if type(index) is not int:
+            raise ValueError(f"the index of {name!r} is no number")
+        _layout(name, index)
+    if len(set(found.values())) < len(found):
+        raise ValueError("two clusters have the same index")
+    return dict(found)
+
+
+def _remembered() -> dict[str, int]:
+    """Return the index of each cluster as its kubeconfig shows it: the API server's address follows from it."""
+    found = {}
+    for path in (state_root() / "clusters").glob("[a-z]*/kubeconfig"):
+        with suppress(OSError, ValueError):
+            text = path.read_text()
+            for index in range(CLUSTERS_MAX):
+                if _layout(path.parent.name, index).api_url in text:
+                    found[path.parent.name] = index
+    return found
 
 
 def layout_of(name: str, *, create: bool = False) -> Layout | None:

@@ -49,7 +49,7 @@ def start(name: str, progress: Progress) -> Layout:
     built = images.ensure_images(progress)
     layout = registry.layout_of(name, create=True)
     assert layout is not None, "create=True always gives a layout"
-    with locked(_lock(layout)):
+    with locked(_lock(layout), lambda: progress("another command is at work on this cluster; waiting for it")):
         if not is_running(layout):
             if not cleanup.is_same_boot(layout):
                 _clear(layout)

@@ -95,7 +95,7 @@ HASH = "0" * 64
         (obj("Cluster", {}, name="c" * 64), "63 characters"),
         (obj("Cluster", {"access": [{"users": ["a b"]}]}), "spec.access[0].users[0]"),
         (obj("VirtualCluster", {}, name="with.dot"), "must not contain dots"),
-        (obj("VirtualCluster", {}, name="v" * 53), "52 characters"),
+        (obj("VirtualCluster", {}, name="v" * 41), "40 characters"),
         (obj("VirtualCluster", {"pod": {"port": 70000}}), "spec.pod.port"),
         (obj("VirtualCluster", {"access": {"rules": [{"users": ["*"]}]}}), "spec.access.rules[0].clusterRole"),
         (obj("VirtualCluster", {"helmRelease": {"values": {"a": 1}}}), "spec.helmRelease.values"),

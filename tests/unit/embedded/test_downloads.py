@@ -3,10 +3,13 @@
 import hashlib
 import http.server
 import io
+import os
 import socket
 import tarfile
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -83,6 +86,15 @@ def test_another_content_is_not_taken_and_never_unpacked(serve, tmp_path):
     with pytest.raises(NotTaken, match="not what was pinned"):
         downloads.fetch(pin(url, archive()), tmp_path / "tool")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_no_reason_to_build(serve):
+    body = archive(data=os.urandom(1 << 20))
+    with pytest.raises(OSError, match="No space left") as caught, tempfile.TemporaryDirectory() as folder:
+        full = Path(folder) / "tool"
+        full.symlink_to("/dev/full")
+        downloads.fetch(pin(serve("/a.tgz", body), body), full)
+    assert not isinstance(caught.value, NotTaken)
 
 
 def test_a_missing_page_is_not_taken(serve, tmp_path):

@@ -30,3 +30,19 @@ def test_one_at_a_time_even_when_the_holder_removes_the_file(tmp_path):
         thread.join()
     assert most == 1
     assert len(rounds) == 120
+
+
+def test_who_must_wait_is_told_once(tmp_path):
+    path, said, entered = tmp_path / "lock", [], threading.Event()
+
+    def second():
+        with locked(path, lambda: said.append("waiting")):
+            entered.set()
+
+    with locked(path, lambda: said.append("nobody is there")):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert not entered.wait(0.2)
+    thread.join(5)
+    assert entered.is_set()
+    assert said == ["waiting"]

@@ -1,7 +1,10 @@
 """What a machine must have, as a table of facts and the line that each gets."""
 
+import socket
+
 import pytest
 
+from loft.embedded.machine import occupied
 from loft.embedded.preflight import (
     DISK_BYTES_MIN,
     MEMORY_BYTES_MIN,
@@ -19,6 +22,14 @@ TABLE = """\
    2: 0100007F:192B 0100007F:C001 01 00000000:00000000 00:00000000 00000000     0        0 103 1
    3: 0100007F:280A 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 104 1
    4: 0100C90A:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 105 1
+"""
+
+TABLE6 = """\
+  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when
+   0: 00000000000000000000000000000000:280A 00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 201 1
+   1: 0000000000000000FFFF00000100007F:26AA 00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 202 1
+   2: 00000000000000000000000001000000:26AA 00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 203 1
+   3: B80D0120000000000000000001000000:26AA 00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 204 1
 """
 
 ROUTES = """\
@@ -61,6 +72,8 @@ def test_a_good_machine_has_no_findings():
         (facts(overlapping=("10.0.0.0/8 via 192.0.2.9 dev tun0",)), "10.0.0.0/8 via 192.0.2.9 dev tun0; remove it"),
         (facts(running_elsewhere="/srv/a"), "LOFT_STATE_DIR=/srv/a loft stop"),
         (Facts(is_root=True, state_dir="/x" * 40), "too long a path"),
+        (Facts(is_root=True, state_dir="state"), "LOFT_STATE_DIR is 'state', which depends on where"),
+        (facts(cache_dir="cache"), "LOFT_CACHE_DIR is 'cache'"),
     ],
 )  # fmt: skip
 def test_each_finding_says_what_is_wrong_and_what_to_do(seen, says):
@@ -82,6 +95,23 @@ def test_who_listens_is_read_from_the_kernel_not_asked_on_the_network():
     wanted = {"10.201.0.1": (6443, 10250), "127.0.0.1": (10249,)}
     assert listeners(TABLE, wanted) == [("10.201.0.1", 6443, 101), ("0.0.0.0", 10250, 102)]
     assert listeners("sl\n", wanted) == []
+
+
+def test_sockets_of_ipv6_that_take_our_ports_are_found():
+    wanted = {"10.201.0.1": (10250,), "127.0.0.1": (9898,), "::1": (9898,)}
+    assert listeners(TABLE6, wanted) == [("::", 10250, 201), ("127.0.0.1", 9898, 202), ("::1", 9898, 203)]
+
+
+def test_a_program_that_listens_on_all_addresses_of_ipv6_is_seen_on_this_machine():
+    try:
+        other = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with other:
+        port = other.getsockname()[1]
+        (found,) = occupied({"127.0.0.1": (port,)})
+        assert (found.address, found.port) == ("::", port)
+    assert occupied({"127.0.0.1": (port,)}) == ()
 
 
 def test_our_own_routes_are_no_overlap():

@@ -4,6 +4,7 @@ import pytest
 
 from loft.embedded import network, registry
 from loft.embedded.layout import BadName
+from loft.kube.config import Endpoint, to_kubeconfig
 
 
 @pytest.fixture(autouse=True)
@@ -64,10 +65,27 @@ def test_a_bad_name_is_refused_before_anything_is_written(state, name):
     assert not (state / "state").exists()
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", '{"a": "x"}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[1]", '{"a": "x"}', '{"a": 99}', '{"a": -1}', '{"../a": 1}', '{"a": 1, "b": 1}', '{"a": true}', "\x00"],
+)
 def test_a_damaged_file_is_told_and_not_overwritten(state, content):
     (state / "state").mkdir()
     (state / "state" / "clusters.json").write_text(content)
     with pytest.raises(registry.RegistryError, match="damaged"):
         registry.layout_of("east", create=True)
     assert (state / "state" / "clusters.json").read_text() == content
+
+
+def test_a_damaged_file_is_told_with_what_belongs_into_it(state):
+    for name in ("loft-cluster", "east"):
+        layout = registry.layout_of(name, create=True)
+        layout.directory.mkdir(parents=True)
+        layout.kubeconfig.write_bytes(to_kubeconfig(Endpoint(server=layout.api_url), name))
+    path = state / "state" / "clusters.json"
+    path.write_text("")
+    with pytest.raises(registry.RegistryError) as caught:
+        registry.known()
+    content = str(caught.value).split("write ")[1].split(" into it")[0]
+    path.write_text(content)
+    assert registry.known() == {"loft-cluster": 0, "east": 1}

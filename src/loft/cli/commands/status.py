@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from loft.cli import exitcode, output
+from loft.cli import exitcode, local, output
 
 
 @click.command()
@@ -14,7 +14,8 @@ def command() -> None:
     """Show the clusters of this machine and how their processes are."""
     from loft.embedded import registry, run
 
-    names = registry.known()
+    with local.failures():
+        names = registry.known()
     if not names:
         click.echo("Nothing is installed on this machine; start it with: loft start", err=True)
         sys.exit(exitcode.NOT_FOUND)
