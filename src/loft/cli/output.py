@@ -35,8 +35,12 @@ class Messages:
         self._write("warn", text)
 
     def fatal(self, text: str) -> None:
-        """Say why the command ends."""
-        self._write("fatal", text)
+        """Say why the command ends; several reasons are several lines, and what belongs to one is indented."""
+        for line in text.splitlines() or [""]:
+            if line.startswith(" "):
+                print(line, file=sys.stderr, flush=True)
+            else:
+                self._write("fatal", line)
 
 
 def age(timestamp: str | None, now: datetime) -> str:

@@ -78,6 +78,7 @@ def gather(name: str) -> Facts:
         missing_plugins=tuple(plugin for plugin in CNI_PLUGINS if not (CNI_DIRECTORY / plugin).exists()),
         missing_kernel=() if missing_tools else tuple(_missing_kernel()),
         missing_controllers=tuple(_missing_controllers()),
+        unwritable=_unwritable([layout.state_dir, cache_root()]),
         free_bytes=_free([layout.state_dir, cache_root()]),
         memory_bytes=_memory_available(),
         busy=_busy(layout),
@@ -89,11 +90,21 @@ def gather(name: str) -> Facts:
     )
 
 
+def _unwritable(places: list[Path]) -> tuple[str, ...]:
+    """Return the places where even root can make nothing."""
+    found = [(place, _existing(place)) for place in places]
+    return tuple(str(place) for place, there in found if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)))
+
+
+def _existing(place: Path) -> Path:
+    return next(path for path in (place, *place.parents) if path.exists())
+
+
 def _free(places: list[Path]) -> dict[str, int]:
     """Return the free bytes by directory; two on one disk count once."""
     found: dict[int, tuple[str, int]] = {}
     for place in places:
-        existing = next(path for path in (place, *place.parents) if path.exists())
+        existing = _existing(place)
         found.setdefault(existing.stat().st_dev, (str(place), shutil.disk_usage(existing).free))
     return dict(found.values())
 

@@ -65,6 +65,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     missing_plugins: tuple[str, ...] = ()
     missing_kernel: tuple[str, ...] = ()
     missing_controllers: tuple[str, ...] = ()
+    unwritable: tuple[str, ...] = ()
+    """Directories in which nothing can be made."""
     free_bytes: dict[str, int] = {}
     """By directory."""
     memory_bytes: int = MEMORY_BYTES_MIN
@@ -111,6 +113,11 @@ def _resources(facts: Facts) -> list[str]:
             found.append(f"{variable} is {place!r}, which depends on where a command runs; set it to an absolute path")
     if len(facts.state_dir) > STATE_PATH_MAX:
         found.append(f"{facts.state_dir} is too long a path for sockets below it; set LOFT_STATE_DIR to a shorter one")
+    found += [
+        f"nothing can be written at {place} (a read-only disk, or no directory); set LOFT_STATE_DIR and "
+        "LOFT_CACHE_DIR to another place"
+        for place in facts.unwritable
+    ]
     for place, free in facts.free_bytes.items():
         if free < DISK_BYTES_MIN:
             have, need = free // MIB, DISK_BYTES_MIN // MIB
