@@ -18,7 +18,7 @@ class Refused(Failure):
     """An instance refused the credential; `reason` is what it said."""
 
     def __init__(self, host: str, reason: str) -> None:
-        text = f"Not logged in at {host} ({reason}); run: loft login {host} --username NAME"
+        text = f"Not logged in at {host}: {reason.partition('; log in')[0]}; run: loft login {host} --username NAME"
         super().__init__(text, exitcode.NOT_LOGGED_IN)
         self.reason = reason
 

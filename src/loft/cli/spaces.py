@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from loft.cli import contexts, exitcode
 from loft.cli.failure import Failure
@@ -22,11 +23,27 @@ class Wish:
     team: str = ""
 
 
+def check_owner(api: PlatformApi, user: str, team: str) -> None:
+    """Refuse an owner that does not exist, as far as the caller may see users and teams. Raises: Failure."""
+    for kind, name in (("user", user), ("team", team)):
+        if not name:
+            continue
+        try:
+            api.management("GET", f"{kind}s/{quote(name, safe='')}")
+        except ServerRefused as refused:
+            if refused.status == 404:
+                raise Failure(f"{kind} {name!r} is not known, so it can own nothing", exitcode.NOT_FOUND) from refused
+            if refused.status != 403:
+                raise
+
+
 def create(api: PlatformApi, cluster: str, wish: Wish, *, use_existing: bool) -> bool:
     """Create a space; return False when it was there already and may be used.
 
     Raises: Failure CONFLICT when it exists and `use_existing` is false.
     """
+    if use_existing and _exists(api, cluster, wish.name):
+        return False
     annotations = {"loft.sh/display-name": wish.display_name, "loft.sh/description": wish.description}
     body: dict[str, Any] = {
         "apiVersion": "cluster.loft.sh/v1",
@@ -48,6 +65,17 @@ def create(api: PlatformApi, cluster: str, wish: Wish, *, use_existing: bool) ->
                 "or use it with --use-existing",
                 exitcode.CONFLICT,
             ) from refused
+        raise
+    return True
+
+
+def _exists(api: PlatformApi, cluster: str, name: str) -> bool:
+    """Tell whether a space is there for the caller, who need not have the right to create any."""
+    try:
+        api.in_cluster(cluster, "GET", f"{CLUSTER_API}/spaces/{name}")
+    except ServerRefused as refused:
+        if refused.status in (403, 404):
+            return False
         raise
     return True
 

@@ -96,6 +96,8 @@ def refusal(base: str, status: int, body: bytes) -> Failure:
         return Refused(base, message or "it answered 401")
     if not message and status in _PASSING:
         message = f"{base} is not ready to answer ({status}); try again in a moment"
+    if status == 403 and " is forbidden: " in message and "administrator" not in message:
+        message += "; ask an administrator for that right"
     return ServerRefused(
         status,
         str(answer.get("reason") or ""),

@@ -15,7 +15,7 @@ from google.rpc import code_pb2
 from loft.gateway import headers as names
 from loft.gateway.access import Access
 from loft.gateway.authenticate import View
-from loft.gateway.decide import decide
+from loft.gateway.decide import decide, noticeable
 from loft.gateway.decision import Allow, Ask, Deny, Request
 from loft.gateway.envoy.chain import GROUP_HEADER, GROUPS
 from loft.gateway.settings import CENTRE_URI
@@ -50,25 +50,26 @@ class AuthorizationServer:
         # An exception here becomes an error of the call, which Envoy answers with 503: nothing gets through.
         if self._from_centre and CENTRE_URI not in question.attributes.source.principal.split(","):
             return answer(Deny(code=401, message="only the centre may use this listener"))
-        decision = decide(read(question, from_centre=self._from_centre), self._view, self._clock())
+        request = read(question, from_centre=self._from_centre)
+        decision = decide(request, self._view, self._clock())
         if isinstance(decision, Ask):
-            decision = await self._ask(decision)
+            decision = await self._ask(decision, request)
         return answer(decision)
 
-    async def _ask(self, ask: Ask) -> Allow | Deny:
+    async def _ask(self, ask: Ask, request: Request) -> Allow | Deny:
         try:
             allowed = await self._access.allows(ask.identity, ask.namespace, ask.name)
         except Exception as error:  # whatever went wrong: not allowed
             log.warning("cannot ask who may reach virtual cluster %s/%s: %r", ask.namespace, ask.name, error)
             message = "the cluster cannot tell whether you may reach the virtual cluster; try again"
-            return Deny(code=503, message=message, audit=ask.audit)
+            return noticeable(Deny(code=503, message=message, audit=ask.audit), request)
         if allowed:
             return ask.then
         message = (
             f"{ask.identity.user} cannot get virtualclusters.storage.loft.sh {ask.name} in namespace "
             f"{ask.namespace}; ask the owner of the space for access"
         )
-        return Deny(code=403, message=message, audit=ask.audit)
+        return noticeable(Deny(code=403, message=message, audit=ask.audit), request)
 
 
 def read(question: Any, *, from_centre: bool) -> Request:

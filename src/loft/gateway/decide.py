@@ -65,11 +65,11 @@ def decide(request: Request, view: View, now: datetime) -> Decision:
     except Refused as refused:
         decision = msgspec.structs.replace(refused.deny, audit=audit if "user" in audit else {})
     if isinstance(decision, Ask) and isinstance(decision.then, Deny):
-        return msgspec.structs.replace(decision, then=_noticeable(decision.then, request))
-    return _noticeable(decision, request) if isinstance(decision, Deny) else decision
+        return msgspec.structs.replace(decision, then=noticeable(decision.then, request))
+    return noticeable(decision, request) if isinstance(decision, Deny) else decision
 
 
-def _noticeable(deny: Deny, request: Request) -> Deny:
+def noticeable(deny: Deny, request: Request) -> Deny:
     """Add the message as a warning to the answer of a discovery request.
 
     kubectl asks for /api and /apis first and does not print the message of a Status it gets there, only "could

@@ -146,8 +146,10 @@ def status(message):
 @pytest.mark.parametrize(
     ("code", "body", "exit_code", "says"),
     [
-        (401, status("key has expired"), 4, "Not logged in at https://h (key has expired); run: loft login https://h"),
+        (401, status("key has expired"), 4, "Not logged in at https://h: key has expired; run: loft login https://h"),
+        (401, status("wrong key; log in again"), 4, "at https://h: wrong key; run: loft login https://h --username"),
         (403, status("no\n right"), 5, "no right"),
+        (403, status("spaces is forbidden: User x cannot"), 5, "cannot; ask an administrator for that right"),
         (404, b"<html>", 3, "https://h answered 404 without saying why; is this the URL of a loft instance?"),
         (409, status("taken"), 6, "taken"),
         (500, b"[]", 1, "answered 500 without saying why"),

@@ -58,6 +58,13 @@ def _entry(document: kubeconfig.Document, section: str, name: str, key: str) -> 
     raise Failure(f"the kubeconfig has no {key} {name!r}", exitcode.NOT_FOUND)
 
 
+HINTS = {
+    "Unreachable": "; the central instance must reach that server, and trust it by certificate-authority-data",
+    "Unauthorized": "; use a kubeconfig whose credential the cluster accepts (kubectl auth whoami)",
+}
+"""What to do, by the reason that the central instance gives."""
+
+
 @click.command()
 @click.argument("name", type=names.CLUSTER)
 @click.option(
@@ -86,6 +93,7 @@ def command(session: Session, /, name: str, file: str, context: str, display_nam
     }
     status = api.management("POST", "clusterconnects", body).get("status") or {}
     if status.get("failed"):
-        raise Failure(f"cluster {name} could not be connected: {status.get('message') or status.get('reason')}")
+        why = " ".join(str(status.get("message") or status.get("reason")).split())
+        raise Failure(f"cluster {name} could not be connected: {why}{HINTS.get(str(status.get('reason')), '')}")
     messages.done(f"Successfully connected cluster {name}")
     messages.info(f"Use it with: loft use cluster {name}")

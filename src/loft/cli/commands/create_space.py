@@ -32,6 +32,7 @@ def command(session: Session, /, name: str, **given: Any) -> None:
     if given["create_context"]:
         kubeconfig.check()
     api = connect(state)
+    spaces.check_owner(api, given["user"], given["team"])
     cluster = api.choose_cluster(given["cluster"])
     cluster_name = cluster["metadata"]["name"]
     wish = spaces.Wish(name, given["display_name"], given["description"], given["user"], given["team"])

@@ -43,6 +43,7 @@ def command(session: Session, /, name: str, **given: Any) -> None:
         kubeconfig.check()
     text = _read_values(given["values"]) if given["values"] else ""
     api = connect(state)
+    spaces.check_owner(api, given["user"], given["team"])
     cluster = api.choose_cluster(given["cluster"])
     cluster_name = cluster["metadata"]["name"]
     space = given["space"] or f"vcluster-{name[:48]}-{''.join(secrets.choice(SUFFIX_LETTERS) for _ in range(5))}"

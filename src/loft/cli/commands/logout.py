@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from loft.cli.app import Session
-from loft.cli.failure import Failure
+from loft.cli.failure import Failure, Refused
 from loft.cli.platform_api import connect
 
 
@@ -22,6 +22,8 @@ def command(session: Session) -> None:
         key = (api.self_().get("status") or {}).get("accessKey")
         if key:
             api.management("DELETE", f"ownedaccesskeys/{key}")
+    except Refused:
+        pass  # it works no more, so there is nothing to delete
     except Failure as failure:
         messages.warn(f"the key could not be deleted at {state.host}: {failure.message}")
     for name in ("accesskey", "directClusterEndpointTokens", "directClusterEndpointToken"):

@@ -23,6 +23,7 @@ from loft.kube.client import Client
 from loft.kube.config import ConfigError, Endpoint, parse_kubeconfig
 from loft.kube.errors import ApiError
 from loft.kube.request import Request
+from loft.kube.tls import tls_context
 from loft.tenancy.cluster.plan import (
     AGENT_SECRET,
     AGENT_SERVICE,
@@ -77,6 +78,7 @@ async def read_kubeconfig(data: bytes) -> Endpoint:
     """Return where a kubeconfig leads, if it may lead there. Raises: ConnectError."""
     try:
         endpoint = parse_kubeconfig(data, inline_only=True)
+        tls_context(endpoint)  # whether its certificates and key are any
     except ConfigError as error:
         raise ConnectError("InvalidKubeConfig", f"the kubeconfig cannot be used: {error}") from error
     if endpoint.insecure:
