@@ -20,7 +20,7 @@ from loft.apiserver import discovery, openapi
 from loft.apiserver.caller import Caller, caller_from
 from loft.apiserver.declaration import Group
 from loft.apiserver.listener import AUTHORITY
-from loft.apiserver.negotiate import accepts_json, wants_aggregated_discovery
+from loft.apiserver.negotiate import accepts_json, media, wants_aggregated_discovery
 from loft.apiserver.refusal import bad_request, not_acceptable, status_of
 from loft.apiserver.serving import Resources, encode, respond
 from loft.apiserver.trust import Authority
@@ -116,6 +116,9 @@ class ApiServer:
         if request.method not in ("GET", "HEAD"):
             raise ApiError(405, "MethodNotAllowed", f"{request.method} is not supported on {path}")
         accept = request.headers.get("accept", "")
+        if path == "/openapi/v2" and any(entry.type == openapi.V2_PROTOBUF for entry in media(accept)):
+            content = openapi.v2_protobuf(self._version)
+            return Response(content, media_type=openapi.V2_PROTOBUF_TYPE, headers={"Vary": "Accept"})
         plain, aggregated = found
         if aggregated is not None and wants_aggregated_discovery(accept):
             return Response(aggregated, media_type=AGGREGATED, headers={"Vary": "Accept"})

@@ -121,3 +121,15 @@ def test_warnings_about_unknown_fields_reach_kubectl(bed: Bed) -> None:
         assert 'unknown field "spec.userz"' in kubectl(
             "apply", "--validate=strict", "-f", "-", stdin=body.replace("warned", "strict"), ok=False
         )
+
+
+def test_kubectl_creates_kinds_that_cannot_be_patched(bed: Bed) -> None:
+    """It asks for the OpenAPI v2 document, as protobuf, of such kinds before it sends anything."""
+    bed.apply({"apiVersion": "storage.loft.sh/v1", "kind": "User", "metadata": {"name": "keyed"}, "spec": {}})
+    body = '{"apiVersion":"management.loft.sh/v1","kind":"OwnedAccessKey","metadata":{"name":"made"},"spec":{"ttl":60}}'
+    with bed.front("keyed") as kubectl:
+        assert "created" in kubectl("create", "-f", "-", stdin=body)
+        answer = kubectl("create", "-f", "-", stdin=body.replace("ttl", "tll").replace("made", "no"), ok=False)
+        assert 'unknown field "spec.tll"' in answer
+        answer = kubectl("create", "-f", "-", stdin=body.replace("OwnedAccessKey", "Nothing"), ok=False)
+        assert 'no matches for kind "Nothing"' in answer

@@ -102,6 +102,9 @@ def test_without_permission_a_virtual_cluster_is_not_reached(side):
         answer = side.raw(get(f"{side.virtual}/vc/api?{mark}"))
         assert answer.code == 403
         assert "cannot get virtualclusters.storage.loft.sh vc" in message(answer)
+        # kubectl does not print the message of discovery, but warnings
+        (shown,) = [line for line in answer.head.decode().splitlines() if line.lower().startswith("warning:")]
+        assert "ask the owner of the space for access" in shown
         assert side.reached(mark) == []
         # and whether there is one at all is told to nobody without permission
         assert side.raw(get(f"{side.virtual}/none/api")).code == 403
