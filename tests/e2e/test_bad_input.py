@@ -1,6 +1,8 @@
 """What goes wrong, from outside: one clear line that says what to do, an exit code, and nothing lost."""
 
 import json
+import subprocess
+import time
 
 import pytest
 import yaml
@@ -53,17 +55,17 @@ def one_line(result, code, *says):
     ("words", "code", "says"),
     [
         ("use cluster nowhere", 3, ["'nowhere' is not known", CLUSTER]),
-        ("use cluster ..", 3, ["is not known"]),
+        ("use cluster ..", 2, ["'..' is no name for a cluster"]),
         ("use space nothing", 3, ["space nothing was not found"]),
         ("use space nothing --cluster nowhere", 3, ["'nowhere' is not known"]),
         ("use vcluster nothing", 3, ["virtual cluster nothing was not found"]),
         ("delete space nothing", 3, ["was not found"]),
         ("delete vcluster nothing", 3, ["was not found"]),
-        ("create space kube-system --cluster loft-cluster", 6, ["kube-system exists already", "choose another name"]),
+        ("create space kube-system --cluster loft-cluster", 1, ["kept for the system", "choose another name"]),
         ("create space taken --cluster loft-cluster", 6, ["taken exists already", "--use-existing"]),
-        ("create space Upper --cluster loft-cluster", 1, ["Upper"]),
-        ("create space a/b --cluster loft-cluster", 1, ["a/b"]),
-        ("create vcluster Upper --cluster loft-cluster --space taken", 1, ["Upper"]),
+        ("create space Upper --cluster loft-cluster", 2, ["'Upper' is no name for a space"]),
+        ("create space a/b --cluster loft-cluster", 2, ["'a/b' is no name for a space"]),
+        ("create vcluster Upper --cluster loft-cluster --space taken", 2, ["'Upper' is no name", "40"]),
         ("create vcluster dev --cluster nowhere", 3, ["'nowhere' is not known"]),
         ("create space x --cluster loft-cluster --user a --team b", 2, ["not both"]),
     ],
@@ -215,3 +217,21 @@ def test_a_start_while_another_runs_waits_for_it(machine):
     with machine.started("loft", "start") as first:
         assert machine.loft("start").returncode == 0
         assert first.wait(60) == 0
+
+
+@pytest.mark.parametrize("after_s", [1.5, 6])
+def test_a_start_that_was_killed_is_taken_up_by_the_next(machine, after_s):
+    """Killed while the network is made, and while images are imported; what it began is finished or removed."""
+    words = ("loft", "start", "--name", "half")
+    first = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=machine.environment)
+    time.sleep(after_s)
+    first.kill()
+    first.wait(10)
+    try:
+        assert "Cluster half runs" in machine(*words, timeout=240).stderr
+        kubeconfig = f"--kubeconfig={machine.state}/clusters/half/kubeconfig"
+        machine.kubectl(kubeconfig, "wait", "node/half", "--for=condition=Ready", "--timeout=60s")
+    finally:
+        machine.loft("uninstall", "--name", "half", "--yes", timeout=180)
+    assert "half" not in machine.loft("status").stdout
+    assert "loft-half" not in machine("ip", "netns").stdout

@@ -72,7 +72,8 @@ def test_a_failed_build_says_why_and_leaves_nothing(cache, tmp_path, monkeypatch
     monkeypatch.setattr(binaries, "source_of", lambda name: source)
     with pytest.raises(BuildError, match="undefined: nowhere"):
         build()
-    assert [path.name for path in cache.iterdir()] == ["build.lock"]
+    # On a machine without Go, that was installed first.
+    assert {path.name for path in cache.iterdir()} - {"go"} == {"build.lock"}
     with pytest.raises(BuildError, match="loft start"):
         binaries.find("pause")
 
