@@ -192,7 +192,11 @@ class Daemon:
     def _write(self) -> None:
         if self._supervisor:
             self._status.processes = self._supervisor.status()
-        write_status(self._layout, self._status)
+        try:
+            write_status(self._layout, self._status)
+        except OSError as error:
+            # On a full disk, say. Nobody can read how the cluster is then, but it must not end for that.
+            log.warning("the status cannot be written: %s", error)
 
 
 def write_status(layout: Layout, status: DaemonStatus) -> None:

@@ -23,6 +23,8 @@ from loft.embedded.layout import (
 from loft.embedded.preflight import (
     CGROUP_CONTROLLERS,
     CNI_PLUGINS,
+    DISK_BYTES_AGAIN,
+    DISK_BYTES_MIN,
     TOOLS,
     Facts,
     Listener,
@@ -80,6 +82,7 @@ def gather(name: str) -> Facts:
         missing_controllers=tuple(_missing_controllers()),
         unwritable=_unwritable([layout.state_dir, cache_root()]),
         free_bytes=_free([layout.state_dir, cache_root()]),
+        disk_bytes_min=DISK_BYTES_AGAIN if layout.kubeconfig.exists() else DISK_BYTES_MIN,
         memory_bytes=_memory_available(),
         busy=_busy(layout),
         overlapping=tuple(overlapping(_output("ip", "-4", "-o", "route", "show", "table", "all"), layout.network)),

@@ -11,6 +11,8 @@ import msgspec
 
 MIB = 1024**2
 DISK_BYTES_MIN = 3 * 1024**3
+DISK_BYTES_AGAIN = 512 * 1024**2
+"""For a cluster that has run before: its programs and images are there."""
 MEMORY_BYTES_MIN = 1024**3
 STATE_PATH_MAX = 48
 """A socket's path may have 107 bytes, and ours lie deep below the state directory."""
@@ -69,6 +71,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Directories in which nothing can be made."""
     free_bytes: dict[str, int] = {}
     """By directory."""
+    disk_bytes_min: int = DISK_BYTES_MIN
     memory_bytes: int = MEMORY_BYTES_MIN
     """Available, as the kernel estimates it."""
     busy: tuple[Listener, ...] = ()
@@ -119,8 +122,8 @@ def _resources(facts: Facts) -> list[str]:
         for place in facts.unwritable
     ]
     for place, free in facts.free_bytes.items():
-        if free < DISK_BYTES_MIN:
-            have, need = free // MIB, DISK_BYTES_MIN // MIB
+        if free < facts.disk_bytes_min:
+            have, need = free // MIB, facts.disk_bytes_min // MIB
             found.append(
                 f"{place} has {have} MiB free and {need} MiB are needed; free some, "
                 "or set LOFT_STATE_DIR and LOFT_CACHE_DIR to a larger disk"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,9 @@ START_S = 180.0
 STOP_S = 90.0
 FIRST_SIGN_S = 15.0
 """How long a new daemon may take until it holds its lock."""
+
+DISK_FULL_BYTES = 64 * 1024**2
+"""With less than this, something has failed for want of space before."""
 
 POLL_S = 0.05
 
@@ -153,6 +157,8 @@ def _wait_running(layout: Layout, progress: Progress) -> None:
         gone = not is_running(layout) and (seen or time.monotonic() > began + FIRST_SIGN_S)
         if now.phase == "failed" or gone:
             raise StartError(_why_failed(layout, now))
+        if full := disk_full(layout):
+            raise StartError(f"cluster {layout.name} could not be started: {full}")
         if now.message and now.message != said:
             said = now.message
             progress(f"{layout.name}: {said}")
@@ -162,9 +168,23 @@ def _wait_running(layout: Layout, progress: Progress) -> None:
 
 
 def _why_failed(layout: Layout, now: DaemonStatus) -> str:
+    # What the processes say then is cut off, or about something else.
+    if full := disk_full(layout):
+        return f"cluster {layout.name} could not be started: {full}"
     last = logs.last_lines(layout.logs / "daemon.log", 1)
     reason = now.message or (last[0] if last else "it ended without a word")
     return f"cluster {layout.name} could not be started: {reason} (see {layout.logs}/daemon.log)"
+
+
+def disk_full(layout: Layout) -> str:
+    """Return that the disk of the cluster is full and what to do, "" when it is not."""
+    free = shutil.disk_usage(layout.directory).free
+    if free >= DISK_FULL_BYTES:
+        return ""
+    return (
+        f"the disk of {layout.directory} is full ({free >> 20} MiB free); free some space and start again, "
+        "which goes on where this ended"
+    )
 
 
 def _end_daemon(layout: Layout) -> None:

@@ -66,6 +66,7 @@ def test_a_good_machine_has_no_findings():
         (facts(missing_kernel=("overlayfs (CONFIG_OVERLAY_FS)",)), "kernel lacks overlayfs (CONFIG_OVERLAY_FS)"),
         (facts(missing_controllers=("memory",)), "cgroup_enable=memory"),
         (facts(free_bytes={"/var/cache/loft": DISK_BYTES_MIN - 1}), "/var/cache/loft has 3071 MiB free and 3072"),
+        (facts(free_bytes={"/d": 511 << 20}, disk_bytes_min=512 << 20), "/d has 511 MiB free and 512"),
         (facts(unwritable=("/srv/loft",)), "nothing can be written at /srv/loft"),
         (facts(memory_bytes=MEMORY_BYTES_MIN - 1), "1023 MiB of memory are available and 1024"),
         (facts(busy=(Listener("0.0.0.0", 10250, "kubelet (pid 7)"),)), "10250 on 0.0.0.0 is in use by kubelet (pid 7)"),
