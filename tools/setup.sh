@@ -9,7 +9,7 @@ fail() { printf '[fatal] %s\n' "$*" >&2; exit 1; }
 
 # What the embedded cluster, the images, and (with --dev) the tests need, one name a line.
 packages=(
-  ca-certificates containerd containernetworking-plugins conntrack ethtool iproute2 iptables kmod
+  ca-certificates containerd containernetworking-plugins conntrack curl ethtool iproute2 iptables kmod
   mmdebstrap mount nftables procps python3 python3-venv runc socat util-linux busybox-static git make
 )
 if [ "${1:-}" = "--dev" ]; then packages+=(openssl wrk); fi

@@ -6,9 +6,9 @@ process, however that ends.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -28,8 +28,6 @@ from loft.pki.serviceaccount import new_signing_key
 
 READY_S = 60.0
 STOP_S = 15.0
-PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
 # The kernel takes the thread that started a process for its parent: one thread that lives as long as the tests.
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
@@ -222,13 +220,11 @@ class ApiServer:
         with (self.directory / f"{name}.log").open("ab") as log:
             self._processes[name] = _spawner.submit(
                 subprocess.Popen,
-                [name, *args],
-                executable=self._program,
+                bound_to_us(self._program, name, *args),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
-                preexec_fn=_die_with_parent,
             ).result()
 
     def _wait(self, name: str, url: str, *, verify: bool = True) -> None:
@@ -282,5 +278,11 @@ def free_ports(count: int) -> list[int]:
             one.close()
 
 
-def _die_with_parent() -> None:
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def bound_to_us(program: Path, name: str, *args: str) -> list[str]:
+    """Return the command that runs a component and ends with the thread that started it, also when that is killed.
+
+    By setpriv, not by a function between fork and exec: other libraries of this process run code of theirs there.
+    """
+    setpriv = shutil.which("setpriv")
+    assert setpriv is not None, "util-linux is among the packages of tools/setup.sh"
+    return [setpriv, "--pdeathsig", "KILL", "--", str(program), name, *args]

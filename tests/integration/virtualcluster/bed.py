@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from integration.api_server import ApiServer, _die_with_parent, _spawner, free_ports
+from integration.api_server import ApiServer, _spawner, bound_to_us, free_ports
 from loft.core.resource import NAMESPACES, SERVICEACCOUNTS
 from loft.embedded import binaries
 from loft.hypervisor import certs
@@ -162,14 +162,12 @@ class Bed:
         with (self.directory / f"{name}.log").open("ab") as log:
             self._processes[name] = _spawner.submit(
                 subprocess.Popen,
-                command,
-                executable=self._program,
+                bound_to_us(self._program, *command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
                 env={"GOGC": "50", "PATH": ""},
-                preexec_fn=_die_with_parent,
             ).result()
 
     async def _ready(self, work: asyncio.Future[None]) -> None:
