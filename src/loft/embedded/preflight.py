@@ -141,7 +141,8 @@ def _network(facts: Facts) -> list[str]:
             f"another main cluster runs here, with its state in {facts.running_elsewhere}; stop it: "
             f"LOFT_STATE_DIR={facts.running_elsewhere} loft stop"
         )
-    for item in facts.busy:
+    # Its processes have the ports; naming each would say the same again.
+    for item in () if facts.running_elsewhere else facts.busy:
         who = item.program or "another program"
         found.append(f"port {item.port} on {item.address} is in use by {who}; stop it (`ss -ltnp` shows who listens)")
     found += [

@@ -73,6 +73,7 @@ def test_a_good_machine_has_no_findings():
         (facts(busy=(Listener("0.0.0.0", 6443),)), "in use by another program"),
         (facts(overlapping=("10.0.0.0/8 via 192.0.2.9 dev tun0",)), "10.0.0.0/8 via 192.0.2.9 dev tun0; remove it"),
         (facts(running_elsewhere="/srv/a"), "LOFT_STATE_DIR=/srv/a loft stop"),
+        (facts(running_elsewhere="/srv/a", busy=(Listener("10.201.0.1", 6443),)), "LOFT_STATE_DIR=/srv/a loft stop"),
         (Facts(is_root=True, state_dir="/x" * 40), "too long a path"),
         (Facts(is_root=True, state_dir="state"), "LOFT_STATE_DIR is 'state', which depends on where"),
         (facts(cache_dir="cache"), "LOFT_CACHE_DIR is 'cache'"),
