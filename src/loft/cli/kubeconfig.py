@@ -141,10 +141,16 @@ def check() -> None:
     for path in files():
         read(path)
         folder = os.path.dirname(os.path.realpath(path))
-        while not os.path.exists(folder):
-            folder = os.path.dirname(folder)
-        if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+        _make_folder(folder)
+        if not os.access(folder, os.W_OK | os.X_OK):
             raise Failure(f"cannot write kubeconfig {path}: {folder} is not writable; nothing was changed")
+
+
+def _make_folder(folder: str) -> None:
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise Failure(f"cannot make {folder}: {one_line(error)}; nothing was changed") from error
 
 
 def dump(document: Document) -> str:
@@ -199,10 +205,7 @@ def locked(paths: list[str]) -> Iterator[None]:
 
 def _take(lock: str) -> None:
     deadline = time.monotonic() + LOCK_WAIT_S
-    try:
-        os.makedirs(os.path.dirname(lock), mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise Failure(f"cannot make {os.path.dirname(lock)}: {one_line(error)}; nothing was changed") from error
+    _make_folder(os.path.dirname(lock))
     while True:
         try:
             os.close(os.open(lock, os.O_CREAT | os.O_EXCL, 0o000))
