@@ -1,11 +1,18 @@
-"""What the benchmarks share: the running cluster, repeated timing, medians, the memory of a process."""
+"""What the benchmarks share: the running cluster, kubectl, virtual clusters, repeated timing, series of numbers.
+
+Whatever a benchmark makes is named `bench-…`, carries LABEL, and is removed when it ends, also by Ctrl-C; what one that
+was killed has left is removed by the next.
+"""
 
 from __future__ import annotations
 
+import atexit
 import base64
 import contextlib
 import json
 import os
+import signal
+import socket
 import statistics
 import subprocess
 import tempfile
@@ -13,36 +20,85 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import figures
+import msgspec
 import yaml
 
 from loft.embedded import registry
-from loft.embedded.layout import MAIN_CLUSTER, Layout
+from loft.embedded.layout import MAIN_CLUSTER, Layout, state_root
+
+LABEL = "bench.loft.sh/made"
+RESULTS = "LOFT_BENCH_RESULTS"
+"""Environment variable: file to which each series is added as a line of JSON."""
+
+NAMESPACE = """
+apiVersion: v1
+kind: Namespace
+metadata: {{name: {name}, labels: {{bench.loft.sh/made: ""}}}}
+"""
+VIRTUAL_CLUSTER = (
+    NAMESPACE
+    + """---
+apiVersion: storage.loft.sh/v1
+kind: VirtualCluster
+metadata: {{name: {cluster}, namespace: {name}}}
+spec: {{}}
+"""
+)
+
+_found: list[figures.Series] = []
+_only_one: list[socket.socket] = []
+
+
+def begin() -> None:
+    """Prepare the process: one benchmark at a time, a way to end it, its figures at its end. Raises: SystemExit."""
+    if _only_one:
+        return
+    lock = socket.socket(socket.AF_UNIX)
+    try:
+        lock.bind("\0loft-bench")  # goes away with the process, however that ends
+    except OSError:
+        raise SystemExit("another benchmark is running on this machine; wait for its end") from None
+    _only_one.append(lock)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    if RESULTS not in os.environ:
+        atexit.register(_print_figures)
 
 
 def running_cluster() -> Layout:
-    """Return the layout of the main cluster of this machine."""
-    layout = registry.layout_of(MAIN_CLUSTER)
-    if layout is None:
-        raise SystemExit("no cluster on this machine; run: make start")
+    """Return the layout of this machine's main cluster, without leftovers. Raises: SystemExit when none is running."""
+    begin()
+    try:
+        layout = registry.layout_of(MAIN_CLUSTER)
+        if layout is None:
+            raise ValueError("none is known")
+        kubectl(layout, "get", "--raw", "/readyz", "--request-timeout=5s")
+        kubectl(layout, "get", "customresourcedefinition", "virtualclusters.storage.loft.sh")
+    except (ValueError, OSError, registry.RegistryError, subprocess.SubprocessError):
+        raise SystemExit(f"no running platform (state in {state_root()}): run `make start`, then this again") from None
+    kubectl(layout, "delete", "namespace", f"--selector={LABEL}", "--timeout=120s")
     return layout
 
 
 def kubectl(layout: Layout, *words: str, stdin: str = "") -> str:
-    """Run kubectl as the cluster's administrator and return its output."""
+    """Run kubectl as the cluster's administrator and return its output. Raises: SubprocessError."""
     command = [str(layout.binaries / "kubectl"), "--kubeconfig", str(layout.kubeconfig), *words]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=True, timeout=120).stdout
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=180)
+    if done.returncode:
+        raise subprocess.SubprocessError(f"kubectl {' '.join(words)}: {done.stderr.strip()}")
+    return done.stdout
 
 
-VIRTUAL_CLUSTER = """
-apiVersion: v1
-kind: Namespace
-metadata: {{name: bench-{name}}}
----
-apiVersion: storage.loft.sh/v1
-kind: VirtualCluster
-metadata: {{name: {name}, namespace: bench-{name}}}
-spec: {{}}
-"""
+@contextlib.contextmanager
+def namespace(kubectl: Callable[..., str], name: str) -> Iterator[None]:
+    """Make a namespace in which pods can be created; it is removed with all that is in it."""
+    try:
+        kubectl("apply", "-f", "-", stdin=NAMESPACE.format(name=name))
+        kubectl("wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=60s")
+        yield
+    finally:
+        with uninterrupted():
+            kubectl("delete", "namespace", name, "--ignore-not-found", "--timeout=120s")
 
 
 @contextlib.contextmanager
@@ -51,7 +107,7 @@ def virtual_cluster(layout: Layout, name: str) -> Iterator[Callable[..., str]]:
     namespace = f"bench-{name}"
     with tempfile.TemporaryDirectory(prefix="loft-bench-") as folder:
         try:
-            kubectl(layout, "apply", "-f", "-", stdin=VIRTUAL_CLUSTER.format(name=name))
+            kubectl(layout, "apply", "-f", "-", stdin=VIRTUAL_CLUSTER.format(cluster=name, name=namespace))
             ready = "--for=jsonpath={.status.controlPlaneReady}=true"
             kubectl(layout, "wait", "-n", namespace, f"virtualclusters.storage.loft.sh/{name}", ready, "--timeout=120s")
             path = Path(folder) / "kubeconfig"
@@ -63,7 +119,18 @@ def virtual_cluster(layout: Layout, name: str) -> Iterator[Callable[..., str]]:
             inside("get", "serviceaccount", "default")
             yield inside
         finally:
-            kubectl(layout, "delete", "namespace", namespace, "--ignore-not-found", "--timeout=120s")
+            with uninterrupted():
+                kubectl(layout, "delete", "namespace", namespace, "--ignore-not-found", "--timeout=120s")
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ignore Ctrl-C in the block and in what it starts: for removals, each of which has a time limit."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _kubeconfig(layout: Layout, name: str, namespace: str) -> str:
@@ -87,41 +154,23 @@ def timed(action: Callable[[], object], *, runs: int, warmup: int = 1) -> list[f
     return found
 
 
-def show(name: str, seconds: list[float]) -> None:
-    """Print minimum, median and maximum."""
-    columns = (("min", min(seconds)), ("median", statistics.median(seconds)), ("max", max(seconds)))
-    print(f"{name:40}" + "".join(f" {label} {value:7.3f} s  " for label, value in columns) + f" n {len(seconds)}")
+def show(name: str, values: list[float], unit: str = "s") -> None:
+    """Print minimum, median and maximum of a series, and record it."""
+    columns = (("min", min(values)), ("median", statistics.median(values)), ("max", max(values)))
+    numbers = "".join(f" {label} {figures.number(value, unit):>9}" for label, value in columns)
+    print(f"{name:46}{numbers}  n {len(values)}", flush=True)
+    record(name, values, unit)
 
 
-def private_bytes(pid: int) -> int:
-    """Return a process's private memory (RssAnon) in bytes."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    return 0
+def record(name: str, values: list[float], unit: str) -> None:
+    """Keep a series for the table of figures."""
+    series = figures.Series(name=name, unit=unit, values=values)
+    _found.append(series)
+    if path := os.environ.get(RESULTS):
+        with open(path, "ab") as file:
+            file.write(msgspec.json.encode(series) + b"\n")
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the processor time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def pids(layout: Layout) -> dict[str, int]:
-    """Return the pid of each process of the cluster."""
-    return {path.stem: int(json.loads(path.read_text())["pid"]) for path in sorted((layout.run / "pids").glob("*.pid"))}
-
-
-def pod_processes(pod: str) -> dict[str, int]:
-    """Return the pid of each process in a pod of this machine, by its program or Python module."""
-    found = {}
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (place / "cmdline").read_bytes().split(b"\0")
-            if (place / "root/etc/hostname").read_text().strip() == pod:
-                name = words[2] if words[1:2] == [b"-m"] else words[0]
-                found[Path(name.decode()).name] = int(place.name)
-        except OSError:
-            continue
-    found.pop("pause", None)
-    return found
+def _print_figures() -> None:
+    if lines := figures.rows(_found):
+        print("\n" + figures.table(lines))

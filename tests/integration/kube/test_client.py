@@ -41,7 +41,12 @@ from loft.kube.errors import (
 )
 from loft.kube.request import Request
 
-pytestmark = pytest.mark.integration
+# Servers are killed here, also in the middle of a TLS handshake: asyncio then leaves the socket to the collector, and
+# which test is running when it is found is chance.
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 def with_client(endpoint: Endpoint, test: Callable[[Client], Awaitable[None]]) -> None:

@@ -16,7 +16,12 @@ from loft.kube.config import Endpoint
 from loft.kube.errors import NotFound, Unavailable
 from loft.kube.informer import Informer
 
-pytestmark = pytest.mark.integration
+# Servers are killed here, also in the middle of a TLS handshake: asyncio then leaves the socket to the collector, and
+# which test is running when it is found is chance.
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 Object = dict[str, Any]
 
