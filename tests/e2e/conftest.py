@@ -7,6 +7,7 @@ a platform that runs: LOFT_E2E_STATE is its state directory, LOFT_E2E_PASSWORD t
 
 import os
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -25,17 +26,14 @@ class Platform:
         self._home = home
 
     def person(self, name):
-        """Somebody who has not logged in."""
-        return Person(self.machine.environment, self._home / name)
+        """Somebody who has not logged in: a home of their own, whoever else has the same name."""
+        return Person(self.machine.environment, Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._home)))
 
     def admin(self, name="admin"):
         """A person who is logged in as the first user."""
         person = self.person(name)
         person.loft("login", self.url, "--username", "admin", "--password", self.password)
         return person
-
-    def cli(self, *words, check=True, home="anybody"):
-        return self.person(home).loft(*words, check=check)
 
 
 @pytest.fixture(scope="session")
