@@ -55,8 +55,14 @@ that cannot be honoured is refused by name.
 {{- $off = append $off (get $kinds $kind) -}}
 {{- end -}}
 {{- end -}}
-{{- if .Values.scheduler.enabled -}}
-{{- fail "scheduler.enabled is not supported yet: pods are scheduled by the host cluster" -}}
+{{- if and .Values.scheduler.enabled (not .Values.hostNodes.enabled) -}}
+{{- fail "scheduler.enabled needs hostNodes.enabled: a scheduler has to see the host's nodes" -}}
+{{- end -}}
+{{- if and .Values.sync.nodes.syncAllNodes (not .Values.hostNodes.enabled) -}}
+{{- fail "sync.nodes.syncAllNodes needs hostNodes.enabled: the right to read the host's nodes" -}}
+{{- end -}}
+{{- if and (or .Values.scheduler.enabled .Values.sync.nodes.syncAllNodes) (not .Values.sync.nodes.enabled) -}}
+{{- fail "scheduler.enabled and sync.nodes.syncAllNodes need sync.nodes.enabled" -}}
 {{- end -}}
 {{- if not $cidr -}}
 {{- fail "serviceCIDR is empty: give the Service CIDR of the host cluster, e.g. --set serviceCIDR=10.96.0.0/12 (kubectl get servicecidr kubernetes)" -}}
@@ -77,6 +83,9 @@ that cannot be honoured is refused by name.
   "replicas" (int .Values.controlPlane.replicas)
   "disabledKinds" $read.disabledKinds
   "hostNodes" .Values.hostNodes.enabled
+  "allNodes" .Values.sync.nodes.syncAllNodes
+  "nodeSelector" .Values.sync.nodes.nodeSelector
+  "scheduler" .Values.scheduler.enabled
   "dnsEnabled" .Values.dns.enabled
   "dnsImage" .Values.dns.image
   "dnsReplicas" (int .Values.dns.replicas)

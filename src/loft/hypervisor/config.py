@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from loft.api.virtualcluster import VirtualClusterAccess
+from loft.core.selector import parse_labels
 from loft.hypervisor.settings import KINDS
 
 CONFIG_FILE = Path("/etc/loft/config.json")
@@ -28,6 +29,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     disabled_kinds: tuple[str, ...] = ()
     """Kinds that are not synced."""
     host_nodes: bool = False
+    all_nodes: bool = False
+    node_selector: str = ""
+    scheduler: bool = False
     dns_image: str = "loft.sh/coredns:v1.15.0"
     dns_enabled: bool = True
     dns_replicas: int = 1
@@ -61,6 +65,12 @@ def parse_config(data: bytes) -> Config:
     unknown = sorted(set(config.disabled_kinds) - KINDS)
     if unknown:
         raise ConfigError(f"disabledKinds: {', '.join(unknown)} is not supported; known are {', '.join(sorted(KINDS))}")
+    if (config.all_nodes or config.scheduler) and not config.host_nodes:
+        raise ConfigError("allNodes and scheduler need hostNodes: the right to read the host's nodes")
+    try:
+        parse_labels(config.node_selector)
+    except ValueError as error:
+        raise ConfigError(f"nodeSelector: {error}") from error
     if not 1 <= config.certificate_hours <= 24 * 3650:
         raise ConfigError("certificateHours must be between 1 and 87600")
     return config

@@ -33,6 +33,8 @@ def configuration_files(
     for component in ("kube-controller-manager", "kube-scheduler"):
         folder = f"{pki}/{component}" if pki else PKI
         files[f"{component}/kubeconfig"] = _json(_kubeconfig(folder, server))
+        if component == "kube-scheduler":
+            files[f"{component}/config.json"] = _json(_scheduler(f"{folder}/kubeconfig"))
     return files
 
 
@@ -67,6 +69,19 @@ def _authorization_policy() -> bytes:
         {"apiVersion": "abac.authorization.kubernetes.io/v1beta1", "kind": "Policy", "spec": spec} for spec in specs
     ]
     return b"".join(_json(policy) + b"\n" for policy in policies)
+
+
+def _scheduler(kubeconfig: str) -> dict[str, Any]:
+    """Place by everything but volumes: those are bound on the host, where its scheduler looks after them."""
+    off = [{"name": name} for name in ("VolumeBinding", "VolumeZone", "NodeVolumeLimits", "VolumeRestrictions")]
+    return {
+        "apiVersion": "kubescheduler.config.k8s.io/v1",
+        "kind": "KubeSchedulerConfiguration",
+        "clientConnection": {"kubeconfig": kubeconfig},
+        # Every replica's scheduler may run; one of them works.
+        "leaderElection": {"leaderElect": True, "resourceNamespace": "kube-system", "resourceName": "kube-scheduler"},
+        "profiles": [{"schedulerName": "default-scheduler", "plugins": {"multiPoint": {"disabled": off}}}],
+    }
 
 
 def _kubeconfig(folder: str, server: str) -> dict[str, Any]:

@@ -246,7 +246,7 @@ class Hypervisor:
             await self._until("waiting for the admission of Services", self._is_asked)
         await self._until("waiting for the API server's roles", self._answers)
         # Only now: it could do nothing without its roles, and would take the API server's processor from it.
-        certs.let_start(self.places.pki, "kube-controller-manager")
+        certs.let_start(self.places.pki, "kube-controller-manager", "kube-scheduler")
         await self._until("waiting for a service account", self._has_service_account)
         await self._until("waiting for the Service of the API server", self._service_in_place)
         self._ready.set()
@@ -341,6 +341,9 @@ def settings_of(config: Config, facts: certs.HostFacts) -> Settings:
         owner=facts.owner,
         kinds=config.kinds,
         host_nodes=config.host_nodes,
+        scheduler=config.scheduler,
+        all_nodes=config.all_nodes or config.scheduler,
+        node_selector=config.node_selector,
         kubernetes_version=config.kubernetes_version,
         storage_classes=config.storage_classes,
         tolerations=config.tolerations,

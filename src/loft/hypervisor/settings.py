@@ -36,8 +36,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Kinds that are synced; a kind that is switched off is neither watched nor written."""
     host_nodes: bool = False
     """Whether host Nodes may be read; without it virtual Nodes show conservative figures."""
+    scheduler: bool = False
+    """Whether a scheduler inside places pods; the host's own keeps the last word."""
+    all_nodes: bool = False
+    """Whether every host node is shown, not only those that run a Pod of the tenant; needs `host_nodes`."""
+    node_selector: str = ""
+    """Label selector of the host nodes that are shown when all are."""
     node_idle_s: float = 60.0
-    """A virtual Node without pods is deleted after so many seconds."""
+    """A virtual Node without pods is deleted after so many seconds, unless all are shown."""
     kubelet_port: int = 10250
     kubernetes_version: str = "v1.36.3"
     """Shown as kubelet version of virtual Nodes when the host's cannot be read."""

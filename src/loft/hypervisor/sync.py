@@ -175,7 +175,7 @@ class Syncer:
                 self._enqueue("Node", name)
 
     def _host_node_changed(self, key: str, old: Object | None, new: Object | None) -> None:
-        if self.world.nodes.get(key) is not None:
+        if self.settings.all_nodes or self.world.nodes.get(key) is not None:
             self._enqueue("Node", key)
 
     def _volume_changed(self, key: str, old: Object | None, new: Object | None) -> None:

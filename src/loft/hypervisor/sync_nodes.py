@@ -1,4 +1,7 @@
-"""Virtual Nodes: made before the first Pod is bound to one, removed some time after the last one left."""
+"""Virtual Nodes: made before the first Pod is bound to one, removed some time after the last one left.
+
+Where all host nodes are shown they come and go with those.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from datetime import UTC, datetime
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.kinds.node import plan_node, virtual_node
+from loft.hypervisor.kinds.pod_lifecycle import was_bound
 from loft.hypervisor.sync_world import World
 from loft.hypervisor.sync_writes import Writer
 
@@ -34,7 +38,7 @@ class Nodes:
         """Bring one virtual Node up to date, or remove it when it has been idle; return when to look again."""
         now = asyncio.get_running_loop().time()
         node = self._world.nodes.get(name)
-        if self.is_used(name):
+        if self.is_wanted(name):
             self._idle_since.pop(name, None)
             async with self._locks[name]:
                 await self._writer.execute(plan_node(node, self._wanted(name), datetime.now(UTC)))
@@ -49,10 +53,16 @@ class Nodes:
         await self._writer.execute(plan_node(node, None, datetime.now(UTC)))
         return None
 
-    def is_used(self, name: str) -> bool:
-        """Whether a Pod is there for its own sake; a DaemonSet's Pod is there because the Node is."""
-        pods = [*self._world.virtual["Pod"].by_index("node", name), *self._world.host["Pod"].by_index("node", name)]
-        return any(not _is_daemon(self._world, pod) for pod in pods)
+    def is_wanted(self, name: str) -> bool:
+        """Whether a virtual Node has to be there: it is shown anyway, or a Pod runs on it for its own sake.
+
+        A DaemonSet's Pod is there because the Node is; a Pod that nobody has bound names whatever its tenant likes.
+        """
+        world = self._world
+        if world.settings.all_nodes:
+            return world.host_nodes is not None and world.host_nodes.get(name) is not None
+        bound = [pod for pod in world.virtual["Pod"].by_index("node", name) if was_bound(pod)]
+        return any(not _is_daemon(world, pod) for pod in (*bound, *world.host["Pod"].by_index("node", name)))
 
     def _wanted(self, name: str) -> Object:
         host_nodes = self._world.host_nodes

@@ -85,7 +85,7 @@ class World:
         self.host = {kind: self._host(host, REGISTRY[kind].resource) for kind in kinds}
         self.nodes = Informer(virtual, NODES)
         self.volumes = Informer(virtual, PVS, indexers={"claim": lambda volume: _some(claim_key(volume))})
-        self.host_nodes = Informer(host, NODES, transform=node.relevant) if settings.host_nodes else None
+        self.host_nodes = self._host_nodes(host) if settings.host_nodes else None
         self.events = Informer(host, EVENTS, settings.host_namespace, transform=event.relevant)
 
     def _virtual(self, client: Client, resource: Resource) -> Informer:
@@ -96,6 +96,9 @@ class World:
         indexes = _HOST_INDEXES | _HOST_KIND_INDEXES.get(resource.kind, {})
         selector = f"{objects.MANAGED_BY}={self.settings.name}"
         return Informer(client, resource, self.settings.host_namespace, label_selector=selector, indexers=indexes)
+
+    def _host_nodes(self, client: Client) -> Informer:
+        return Informer(client, NODES, label_selector=self.settings.node_selector, transform=node.relevant)
 
     def informers(self) -> list[Informer]:
         """Return all caches that must be filled before anything is decided."""

@@ -88,6 +88,19 @@ def test_values_of_earlier_charts_are_understood() -> None:
     assert config.kinds == KINDS - {"PersistentVolumeClaim", "EndpointSlice"}
 
 
+ALL_NODES = {"hostNodes": {"enabled": True}, "scheduler": {"enabled": True}}
+
+
+def test_a_scheduler_inside_is_a_container_and_its_taints_evict() -> None:
+    objects = render(CIDR | ALL_NODES | {"sync": {"nodes": {"nodeSelector": "disk=ssd"}}})
+    assert {"kube-scheduler"} == set(containers(objects)) - set(containers(render(CIDR)))
+    controllers = next(x for x in containers(objects)["kube-controller-manager"]["args"] if "--controllers" in x)
+    assert "taint-eviction-controller" not in controllers.replace("device-taint-eviction-controller", "")
+    config = parse_config(find(objects, "ConfigMap", "vc-dev-config")["data"]["config.json"].encode())
+    assert config.scheduler
+    assert config.node_selector == "disk=ssd"
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -99,7 +112,9 @@ def test_values_of_earlier_charts_are_understood() -> None:
         (CIDR | {"syncer": {"extraArgs": ["--fake-nodes=false"]}}, "--fake-nodes=false is not supported"),
         (CIDR | {"syncer": {"extraArgs": ["--disable-sync-resources=potatoes"]}}, "potatoes is not supported"),
         (CIDR | {"sync": {"ingresses": {"enabled": True}}}, "sync.ingresses.enabled is not supported"),
-        (CIDR | {"scheduler": {"enabled": True}}, "scheduler.enabled is not supported"),
+        (CIDR | {"scheduler": {"enabled": True}}, "scheduler.enabled needs hostNodes.enabled"),
+        (CIDR | {"sync": {"nodes": {"syncAllNodes": True}}}, "syncAllNodes needs hostNodes.enabled"),
+        (CIDR | ALL_NODES | {"sync": {"nodes": {"enabled": False}}}, "need sync.nodes.enabled"),
         (CIDR | {"nonsense": 1}, "nonsense"),
         (CIDR | {"controlPlane": {"replicas": 2}}, "replicas"),
         (CIDR | {"image": "x y"}, "image"),

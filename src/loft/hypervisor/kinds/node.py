@@ -1,4 +1,4 @@
-"""Node: a virtual Node stands for each host node that runs a Pod of the tenant, and goes when none does.
+"""Node: a virtual Node stands for each host node that runs a Pod of the tenant, or for every one where they are shown.
 
 It has the host node's name and address, so that the virtual API server asks the kubelet port there for logs and
 exec, where the hypervisor answers. Labels and figures come from the host node where it may be read; which images or
@@ -16,6 +16,7 @@ from loft.core.resource import NODES
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.objects import HOST_NODE, Object
 from loft.hypervisor.core.side import Step, on_virtual
+from loft.hypervisor.kinds.node_taints import HOST_TAINTS, mark, shown_taints, spec_change
 from loft.hypervisor.settings import Settings
 
 LABELS = ("beta.kubernetes.io/", "kubernetes.io/", "topology.kubernetes.io/", "node.kubernetes.io/instance-type")
@@ -38,7 +39,7 @@ def relevant(host_node: Object) -> Object:
     metadata = {key: objects.metadata(host_node).get(key) for key in ("name", "uid", "resourceVersion")}
     return {
         "metadata": metadata | {"labels": labels},
-        "spec": {"unschedulable": True} if objects.spec(host_node).get("unschedulable") else {},
+        "spec": _relevant_spec(objects.spec(host_node)),
         "status": {
             "addresses": [item for item in status.get("addresses") or () if item.get("type") == "InternalIP"],
             "capacity": status.get("capacity") or {},
@@ -47,6 +48,11 @@ def relevant(host_node: Object) -> Object:
             "nodeInfo": {key: text for key, text in (status.get("nodeInfo") or {}).items() if key in NODE_INFO},
         },
     }
+
+
+def _relevant_spec(host_spec: Object) -> Object:
+    taints = shown_taints(host_spec)
+    return ({"unschedulable": True} if host_spec.get("unschedulable") else {}) | ({"taints": taints} if taints else {})
 
 
 def virtual_node(name: str, host_node: Object | None, host_ip: str, settings: Settings) -> Object:
@@ -67,7 +73,7 @@ def virtual_node(name: str, host_node: Object | None, host_ip: str, settings: Se
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": name, "labels": labels, "annotations": {HOST_NODE: name}},
+        "metadata": {"name": name, "labels": labels, "annotations": {HOST_NODE: name} | _taint_mark(seen["spec"])},
         "spec": seen["spec"],
         "status": {
             "addresses": [*addresses, {"type": "Hostname", "address": name}],
@@ -78,6 +84,10 @@ def virtual_node(name: str, host_node: Object | None, host_ip: str, settings: Se
             "nodeInfo": info,
         },
     }
+
+
+def _taint_mark(spec: Object) -> dict[str, str]:
+    return {HOST_TAINTS: mark(spec["taints"])} if spec.get("taints") else {}
 
 
 def is_ours(node: Object) -> bool:
@@ -106,10 +116,12 @@ def plan_node(node: Object | None, wanted: Object | None, now: datetime) -> list
     uid = objects.uid(node)
     steps = []
     labels = {k: v for k, v in objects.labels(wanted).items() if objects.labels(node).get(k) != v}
-    cordoned = bool(objects.spec(wanted).get("unschedulable"))
-    if labels or cordoned != bool(objects.spec(node).get("unschedulable")):
-        change = {"metadata": {"uid": uid, "labels": labels}, "spec": {"unschedulable": cordoned or None}}
-        steps.append(on_virtual(Patch(NODES, "", name, change, uid=uid)))
+    change = spec_change(node, wanted)
+    if labels or change:
+        # The version, too: a list of taints is replaced as a whole, and others write it as well.
+        fence = {"uid": uid, "resourceVersion": objects.metadata(node)["resourceVersion"]}
+        metadata = change.get("metadata", {}) | ({"labels": labels} if labels else {}) | fence
+        steps.append(on_virtual(Patch(NODES, "", name, change | {"metadata": metadata}, uid=uid)))
     status = _status_change(objects.status(node), wanted["status"], now)
     if status:
         change = {"metadata": {"uid": uid}, "status": status}

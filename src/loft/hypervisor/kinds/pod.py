@@ -24,7 +24,6 @@ from loft.hypervisor.kinds.pod_volumes import volumes
 
 _SECURITY = "spec.securityContext"
 _LATER = "not supported in a virtual cluster yet"
-_SCHEDULER = "only the host cluster's default scheduler places pods"
 _RUNTIME = "runtime classes of the host cluster are not offered"
 _CLAIMS = "dynamic resource allocation is not synced to the host"
 _FQDN = "the host cannot give a container the fully qualified name of a virtual namespace"
@@ -33,11 +32,6 @@ _FQDN = "the host cannot give a container the fully qualified name of a virtual 
 def service_account(value: Any, at: At) -> str:
     """Return the host ServiceAccount without rights; the tenant's own acts at the virtual API server only."""
     return at.scope.context.settings.service_account
-
-
-def is_default_scheduler(value: Any) -> bool:
-    """The scheduler every cluster has."""
-    return bool(value == "default-scheduler")
 
 
 def update(wanted: Object, host: Object, mapping: Mapping) -> list[HostPatch]:
@@ -117,7 +111,6 @@ POD = Mapping(
         Compute("spec.dnsConfig", dns_config),
         Ignore("spec.{serviceAccount,subdomain,priorityClassName,priority,preemptionPolicy,schedulingGates}"),
         Guard("spec.{hostNetwork,hostPID,hostIPC}", baseline.unset, baseline.HOST_FIELD),
-        Guard("spec.schedulerName", is_default_scheduler, _SCHEDULER),
         Guard("spec.{runtimeClassName,overhead}", baseline.unset, _RUNTIME),
         Guard("spec.{resourceClaims}", baseline.unset, _CLAIMS),
         Guard("spec.{ephemeralContainers,readinessGates}", baseline.unset, _LATER),

@@ -27,9 +27,19 @@ def is_finished(pod: Object) -> bool:
 
 
 def was_bound(pod: Object) -> bool:
-    """Whether we bound this Pod; a node name alone could be the tenant's wish."""
+    """Whether a scheduler bound this Pod; a node name alone could be the tenant's wish."""
     scheduled = objects.find_condition(pod, "PodScheduled").get("status") == "True"
     return bool(objects.spec(pod).get("nodeName")) and scheduled
+
+
+def was_there(pair: Pair) -> bool:
+    """Whether this Pod has been on the host: a Pod never comes back once it was.
+
+    Where a scheduler inside binds Pods, being bound says nothing; a start time comes from the host's kubelet only.
+    """
+    if pair.context.settings.scheduler:
+        return bool(objects.status(pair.virtual).get("startTime"))
+    return was_bound(pair.virtual)
 
 
 def lifecycle(pair: Pair) -> list[Step] | None:
@@ -49,9 +59,11 @@ def _begin(pair: Pair) -> list[Step] | None:
     virtual = pair.virtual
     if is_finished(virtual):
         return []
-    if was_bound(virtual):
+    if was_there(pair):
         return [on_virtual(_delete(virtual, SOON_S))]
     if objects.spec(virtual).get("schedulingGates"):
+        return []
+    if pair.context.settings.scheduler and not objects.spec(virtual).get("nodeName"):
         return []
     if asks_virtual_dns(virtual) and not pair.context.dns_ip:
         return []

@@ -18,6 +18,7 @@ _NODE = "spec.affinity.nodeAffinity"
 _POD = "spec.affinity.{podAffinity,podAntiAffinity}"
 _SPREAD = "spec.topologySpreadConstraints[*]"
 
+DEFAULT_SCHEDULER = "default-scheduler"
 _MERGED = frozenset({"matchLabelKeys", "mismatchLabelKeys"})
 """The virtual API server has merged these into the labelSelector already (KEP-3633)."""
 
@@ -63,17 +64,49 @@ def tolerations(value: Any, at: At) -> Any:
     return kept or ABSENT
 
 
-def node_name(value: Any, at: At) -> Any:
-    """Refuse a node picked by the tenant; after binding the name is ours and needs no crossing."""
-    if value is ABSENT or objects.find_condition(at.scope.source, "PodScheduled").get("status") == "True":
+def node_terms(value: Any, at: At) -> Any:
+    """Return the terms of which a node must meet one, each narrowed to the node that the Pod has inside already.
+
+    A node's name never crosses as such: that would go past the host's scheduler, and so past taints and room. As a
+    requirement it is weighed there like any other.
+    """
+    name = objects.spec(at.scope.source).get("nodeName")
+    terms = [_node_term(term, f"{at.path}[{index}]", at) for index, term in enumerate(value or ())]
+    if not name:
+        return terms or ABSENT
+    here: Object = {"key": "metadata.name", "operator": "In", "values": [name]}
+    if not terms:
+        return [{"matchFields": [here]}]
+    # A term without requirements matches no node, and must not begin to match one.
+    return [term and term | {"matchFields": [*term.get("matchFields", ()), here]} for term in terms]
+
+
+def _node_term(value: Any, path: str, at: At) -> Object:
+    term: Object = {}
+    for step, items in value.items():
+        if step not in ("matchExpressions", "matchFields"):
+            refuse(at.scope, f"{path}.{step}", UNLISTED)
+            continue
+        fields = ("key", "operator", "values")
+        term[step] = [{field: item[field] for field in fields if field in item} for item in items or ()]
+    return {step: items for step, items in term.items() if items}
+
+
+def scheduler_name(value: Any, at: At) -> Any:
+    """Name no scheduler to the host: its default one places every Pod.
+
+    Inside, the Pod may wait for any scheduler of the tenant's where the tenant has the say about placement.
+    """
+    if value is ABSENT or value == DEFAULT_SCHEDULER or at.scope.context.settings.scheduler:
         return ABSENT
-    raise Refused("", "the host cluster schedules; use nodeSelector or nodeAffinity instead")
+    raise Refused("", "only the host cluster's default scheduler places pods (scheduler.enabled is off)")
 
 
 PLACEMENT: tuple[Rule, ...] = (
-    Compute("spec.nodeName", node_name),
+    Ignore("spec.nodeName"),
+    Compute("spec.schedulerName", scheduler_name),
     Copy("spec.nodeSelector"),
-    Copy(f"{_NODE}.{_REQUIRED}.nodeSelectorTerms[*].{{matchExpressions,matchFields}}[*].{{key,operator,values}}"),
+    Compute(f"{_NODE}.{_REQUIRED}.nodeSelectorTerms", node_terms),
     Copy(f"{_NODE}.{_PREFERRED}[*].weight"),
     Copy(f"{_NODE}.{_PREFERRED}[*].preference.{{matchExpressions,matchFields}}[*].{{key,operator,values}}"),
     Compute(f"{_POD}.{_REQUIRED}[*]", affinity_term),

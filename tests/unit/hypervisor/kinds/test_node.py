@@ -6,7 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from loft.core.action import Create, Delete, Patch
+from loft.core.diff import apply_merge_patch
+from loft.hypervisor.core import objects
 from loft.hypervisor.kinds.node import CONSERVATIVE, plan_node, relevant, virtual_node
+from loft.hypervisor.kinds.node_taints import HOST_TAINTS
 from loft.hypervisor.settings import Settings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -38,7 +41,7 @@ HOST_NODE: dict[str, Any] = {
 
 def existing(**changes: Any) -> dict[str, Any]:
     node = virtual_node("node-a", HOST_NODE, "", SETTINGS)
-    return node | {"metadata": node["metadata"] | {"uid": "v1"}} | changes
+    return node | {"metadata": node["metadata"] | {"uid": "v1", "resourceVersion": "7"}} | changes
 
 
 def test_only_listed_facts_of_a_host_node_are_shown() -> None:
@@ -46,6 +49,7 @@ def test_only_listed_facts_of_a_host_node_are_shown() -> None:
     text = str(node)
     for hidden in ("billing", "secret.example", "198.51.100.1", "other-tenants-image", "cloud://", "example.org/Own"):
         assert hidden not in text
+    assert node["spec"] == {"taints": [{"key": "x"}]}
     assert "machineID" not in node["status"]["nodeInfo"]
     assert node["status"]["allocatable"] == {"cpu": "7"}
     assert node["status"]["addresses"][0] == {"type": "InternalIP", "address": "192.0.2.1"}
@@ -95,3 +99,49 @@ def test_an_unused_node_goes_but_never_a_tenants_own() -> None:
     own["metadata"]["annotations"] = {}
     assert plan_node(own, None, NOW) == []
     assert plan_node(own, virtual_node("node-a", HOST_NODE, "192.0.2.2", SETTINGS), NOW) == []
+
+
+def tainted(*taints: dict[str, Any], cordoned: bool = False) -> dict[str, Any]:
+    spec: dict[str, Any] = {"taints": list(taints)} if taints else {}
+    host = HOST_NODE | {"spec": spec | ({"unschedulable": True} if cordoned else {})}
+    return virtual_node("node-a", host, "", SETTINGS)
+
+
+INFRA = {"key": "infra", "value": "yes", "effect": "NoSchedule"}
+MINE = {"key": "mine", "effect": "NoExecute"}
+ANNOTATIONS = {objects.HOST_NODE: "node-a"}
+CORDON = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
+
+
+def settled(node: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """What becomes of a virtual Node, after one plan; the next one is empty."""
+    for step in plan_node(node, wanted, NOW):
+        assert isinstance(step.action, Patch) and step.action.uid == "v1"
+        assert step.action.patch["metadata"]["resourceVersion"] == "7"
+        node = apply_merge_patch(node, step.action.patch)
+    assert plan_node(node, wanted, NOW) == []
+    return node
+
+
+def test_taints_of_the_host_come_and_go_and_the_tenants_stay() -> None:
+    node = existing(spec={"taints": [MINE]})
+    node = settled(node, tainted(INFRA))
+    assert node["spec"]["taints"] == [MINE, INFRA]
+    node = settled(node, tainted(INFRA | {"value": "no"}))
+    assert node["spec"]["taints"] == [MINE, INFRA | {"value": "no"}]
+    assert settled(node, tainted())["spec"]["taints"] == [MINE]
+
+
+def test_a_tenants_cordon_stays_and_the_hosts_goes_with_the_hosts() -> None:
+    own = existing(spec={"unschedulable": True, "taints": [{"key": "x"}]})
+    assert settled(own, tainted())["spec"].get("unschedulable")
+    node = settled(existing(), tainted(CORDON, cordoned=True))
+    assert node["spec"] == {"unschedulable": True, "taints": [CORDON]}
+    assert "unschedulable" not in settled(node, tainted())["spec"]
+
+
+def test_a_taint_taken_away_inside_is_put_back_whatever_the_mark_says() -> None:
+    node = settled(existing(), tainted(INFRA))
+    for mark in ('[["infra","NoSchedule"]]', "nonsense", "[1]", ""):
+        broken = node | {"spec": {}, "metadata": node["metadata"] | {"annotations": {**ANNOTATIONS, HOST_TAINTS: mark}}}
+        assert settled(broken, tainted(INFRA))["spec"]["taints"] == [INFRA]

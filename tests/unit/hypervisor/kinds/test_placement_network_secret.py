@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from loft.hypervisor.core.context import Context
-from loft.hypervisor.core.mapping import ABSENT, At, Scope
+from loft.hypervisor.core.mapping import ABSENT, At, Refused, Scope
 from loft.hypervisor.core.names import Names
 from loft.hypervisor.kinds.persistentvolumeclaim import plan_volume
 from loft.hypervisor.kinds.pod_network import dns_config, dns_policy, hostname
-from loft.hypervisor.kinds.pod_placement import affinity_term, tolerations
+from loft.hypervisor.kinds.pod_placement import affinity_term, node_terms, scheduler_name, tolerations
 from loft.hypervisor.kinds.secret import secret_type
 from loft.hypervisor.kinds.service import is_reservation_of
 from loft.hypervisor.settings import Settings
@@ -45,6 +45,39 @@ def test_the_host_can_offer_more_taints() -> None:
     assert tolerations([{"key": "gpu", "value": "yes", "future": 1}], at(tolerations=("gpu",))) == [
         {"key": "gpu", "value": "yes"}
     ]
+
+
+HERE = {"key": "metadata.name", "operator": "In", "values": ["node-a"]}
+SSD = {"key": "disk", "operator": "In", "values": ["ssd"]}
+
+
+@pytest.mark.parametrize(
+    ("terms", "crossed"),
+    [
+        (ABSENT, [{"matchFields": [HERE]}]),
+        ([{"matchExpressions": [SSD]}], [{"matchExpressions": [SSD], "matchFields": [HERE]}]),
+        ([{"matchFields": [HERE | {"operator": "NotIn"}]}], [{"matchFields": [HERE | {"operator": "NotIn"}, HERE]}]),
+        ([{}], [{}]),
+        ([{}, {"matchExpressions": [SSD]}], [{}, {"matchExpressions": [SSD], "matchFields": [HERE]}]),
+    ],
+)
+def test_a_chosen_node_is_a_wish_that_the_hosts_scheduler_weighs(terms: Any, crossed: Any) -> None:
+    bound = {"metadata": {"name": "web", "namespace": "default"}, "spec": {"nodeName": "node-a"}}
+    assert node_terms(terms, at(bound)) == crossed
+    assert node_terms(terms, at()) == terms
+
+
+def test_an_unknown_requirement_of_a_node_is_refused() -> None:
+    here = at()
+    node_terms([{"matchFuture": []}], here)
+    assert [refusal.field for refusal in here.scope.refusals] == ["here[0].matchFuture"]
+
+
+def test_a_scheduler_of_the_tenants_is_never_named_to_the_host() -> None:
+    assert scheduler_name("default-scheduler", at()) is ABSENT
+    assert scheduler_name("mine", at(scheduler=True)) is ABSENT
+    with pytest.raises(Refused, match=r"scheduler\.enabled is off"):
+        scheduler_name("mine", at())
 
 
 def test_pod_affinity_to_chosen_namespaces_by_label_is_refused() -> None:

@@ -18,8 +18,8 @@ GOING = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
 BOUND = {"phase": "Running", "conditions": [{"type": "PodScheduled", "status": "True"}]}
 
 
-def pair(virtual: dict[str, Any], host: dict[str, Any] | None, dns_ip: str = "10.0.0.10") -> Pair:
-    settings = Settings(name="dev", host_namespace="vc")
+def pair(virtual: dict[str, Any], host: dict[str, Any] | None, dns_ip: str = "10.0.0.10", **settings_: Any) -> Pair:
+    settings = Settings(name="dev", host_namespace="vc", **settings_)
     context = Context(settings=settings, now=datetime(2026, 1, 1, tzinfo=UTC), dns_ip=dns_ip)
     return Pair(virtual, host, Names("dev", "vc"), context)
 
@@ -52,6 +52,14 @@ def test_the_end_comes_once_also_when_finalizers_hold_the_object() -> None:
     assert deletes(lifecycle(pair(ending, None))) == [("virtual", "u1", 0)]
     held = pod("u1", BOUND, deletionGracePeriodSeconds=0, finalizers=["example.org/hold"], **GOING)
     assert lifecycle(pair(held, None)) == []
+
+
+def test_with_a_scheduler_inside_a_pod_waits_for_its_node_and_is_gone_once_it_has_run() -> None:
+    waiting, bound = pod("u1", node=""), pod("u1", BOUND)
+    assert lifecycle(pair(waiting, None, scheduler=True)) == []
+    assert lifecycle(pair(bound, None, scheduler=True)) is None
+    ran = pod("u1", BOUND | {"startTime": "2026-01-01T00:00:00Z"})
+    assert deletes(lifecycle(pair(ran, None, scheduler=True))) == [("virtual", "u1", 0)]
 
 
 def test_a_bound_pod_without_a_host_pod_is_gone() -> None:
