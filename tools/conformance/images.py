@@ -41,8 +41,9 @@ _PACKAGES = (
 _APPLETS = ("httpd", "nslookup", "telnet", "traceroute", "vi", "wget", "usleep")
 _SITE = "server { listen 80 default_server; root /usr/share/nginx/html; }"
 _HOOKS = (
-    f"echo '{_SITE}' > $1/etc/nginx/sites-enabled/default",
-    "mkdir -p $1/usr/share/nginx/html $1/var/lib/nginx $1/uploads",
+    "mkdir -p $1/etc/nginx/conf.d $1/usr/share/nginx/html $1/var/lib/nginx $1/uploads",
+    "rm -f $1/etc/nginx/sites-enabled/*",
+    f"echo '{_SITE}' > $1/etc/nginx/conf.d/default.conf",
     "echo 'Welcome to nginx!' > $1/usr/share/nginx/html/index.html",
     "chroot $1 useradd -u 1000 -M user-defined-in-image",
     "chroot $1 groupadd -g 50000 group-defined-in-image",
@@ -76,7 +77,9 @@ def _files(name: str, content: dict[str, bytes | Path], mode: int = 0o644) -> Pa
 
 def _agnhost(progress: Progress) -> list[Path]:
     program = programs.program("agnhost")
-    return [_system(progress), _files("agnhost", {"agnhost": program, "agnhost-2": program}, 0o755)]
+    # Specs ask its web server for a file that lies beside it, and never look into it.
+    page = _files("agnhost-page", {"localhost.crt": b"a page\n", "localhost.key": b"a page\n"})
+    return [_system(progress), _files("agnhost", {"agnhost": program, "agnhost-2": program}, 0o755), page]
 
 
 def _demo(progress: Progress, name: str) -> list[Path]:

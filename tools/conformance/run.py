@@ -30,7 +30,7 @@ from .specs import Result
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "conformance"
 BATCH = 6
-WORKERS = 3
+WORKERS = 2
 SPEC_S = 900
 VALUES = {
     "scheduler": {"enabled": True},

@@ -24,5 +24,6 @@ capabilities: { drop: [ALL] }
   "apiService" .Values.apiService.enabled
   "virtualClusterDefaults" .Values.virtualClusters.defaults
   "virtualClusterFixed" (merge (deepCopy .Values.virtualClusters.fixed) (dict "image" .Values.image))
+  "warmVirtualClusters" (int .Values.virtualClusters.warm)
 | toJson -}}
 {{- end -}}

@@ -48,6 +48,12 @@ def cel(rule: str, message: str, path: str = "") -> Schema:
 
 
 NOT_SYSTEM = cel("!self.startsWith('system:')", "must not start with system: (Kubernetes keeps these names for itself)")
+_RELEASE = "(has({0}.helmRelease) && has({0}.helmRelease.name) ? {0}.helmRelease.name : '')"
+SAME_RELEASE = cel(
+    f"{_RELEASE.format('self')} == {_RELEASE.format('oldSelf')}",
+    "the name of a release cannot change; make another virtual cluster",
+    ".helmRelease",
+)
 ONE_OF_USER_TEAM = cel(
     "(has(self.user) && self.user != '') != (has(self.team) && self.team != '')", "set exactly one of user and team"
 )
@@ -253,6 +259,8 @@ VIRTUAL_CLUSTERS = Definition(
         "spec.access.rules[].teams": {"maxItems": 512},
         "spec.access.rules[].teams[]": GRANTEE,
         "spec.access.rules[].clusterRole": ROLE_NAME | {"minLength": 1},
+        "spec": {"validations": [SAME_RELEASE]},
+        "spec.helmRelease.name": {"maxLength": 40, "pattern": "^([a-z]([-a-z0-9]*[a-z0-9])?)?$"},
         "spec.helmRelease.chart.name": {"maxLength": 253},
         "spec.helmRelease.chart.repo": {"maxLength": 2048},
         "spec.helmRelease.chart.version": {"maxLength": 253},

@@ -36,6 +36,8 @@ class VirtualClusterHelmChart(Kind, frozen=True, kw_only=True):
 class VirtualClusterHelmRelease(Kind, frozen=True, kw_only=True):
     """The Helm release of the control plane."""
 
+    name: str = ""
+    """Name of the release; the virtual cluster's own when empty. It cannot change."""
     chart: VirtualClusterHelmChart = VirtualClusterHelmChart()
     values: str = ""
     """Chart values as YAML text."""

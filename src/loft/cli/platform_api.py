@@ -93,7 +93,9 @@ class PlatformApi:
     def virtual_clusters(self, cluster: str, space: str = "") -> list[dict[str, Any]]:
         """Return the virtual clusters of one cluster (or one space of it) that the caller may see."""
         scope = f"/namespaces/{quote(space)}" if space else ""
-        return _items(self.in_cluster(cluster, "GET", f"{CLUSTER_API}{scope}/virtualclusters"))
+        # What waits to be claimed is nobody's yet.
+        query = urlencode({"labelSelector": "!loft.sh/warm"})
+        return _items(self.in_cluster(cluster, "GET", f"{CLUSTER_API}{scope}/virtualclusters?{query}"))
 
     def watch_virtual_cluster(
         self, cluster: str, space: str, name: str, *, timeout_s: float = 60.0

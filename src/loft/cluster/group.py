@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from loft.api.claim import VirtualClusterClaim
 from loft.api.crd import AGE, VIRTUAL_CLUSTERS, Column, crd_schema
 from loft.api.space import Space
 from loft.api.virtualcluster import VirtualCluster
 from loft.apiserver.authorize import Reviewer
 from loft.apiserver.declaration import CRUD, Declaration, Group
 from loft.apiserver.forward import Forwarded
+from loft.cluster.claims import CLAIMS, ClaimPolicy, Claims
 from loft.cluster.policy import SpacePolicy, VirtualClusterPolicy
 from loft.cluster.spaces import Spaces
 from loft.cluster.spaceview import SPACES
 from loft.cluster.tenants import Tenants
 from loft.core.resource import VIRTUALCLUSTERS, Resource
 from loft.kube.client import Client
+from loft.kube.informer import Informer
 
 GROUP = "cluster.loft.sh"
 VERSION = "v1"
@@ -28,8 +31,15 @@ SPACE_COLUMNS = (
 )
 
 
-def cluster_group(client: Client, reviewer: Reviewer, tenants: Tenants) -> Group:
-    """Return the group; `client` acts with the agent's own rights, after `reviewer` has allowed the caller."""
+def cluster_group(client: Client, reviewer: Reviewer, tenants: Tenants, clusters: Informer) -> Group:
+    """Return the group.
+
+    Args:
+        client: acts with the agent's own rights, after `reviewer` has allowed the caller.
+        reviewer: asks the API server what a caller may do.
+        tenants: who has something where.
+        clusters: cache of all VirtualClusters.
+    """
     spaces = Declaration(
         resource=SPACES,
         kind=Space,
@@ -47,4 +57,11 @@ def cluster_group(client: Client, reviewer: Reviewer, tenants: Tenants) -> Group
         columns=VIRTUAL_CLUSTERS.columns,
         schema=crd_schema(VIRTUAL_CLUSTERS),
     )
-    return Group(name=GROUP, version=VERSION, declarations=(spaces, virtual_clusters))
+    claims = Declaration(
+        resource=CLAIMS,
+        kind=VirtualClusterClaim,
+        verbs=("create",),
+        store=Claims(client, reviewer, clusters),
+        policy=ClaimPolicy(reviewer),
+    )
+    return Group(name=GROUP, version=VERSION, declarations=(spaces, virtual_clusters, claims))

@@ -35,6 +35,7 @@ from loft.tenancy.virtualcluster.deployer import Deployer
 from loft.tenancy.virtualcluster.reach import Way, Ways
 from loft.tenancy.virtualcluster.values import CHART_NAME, Facts
 from loft.tenancy.virtualcluster.watch import VirtualClusters, caches
+from loft.tenancy.warmpool.watch import keep_warm
 
 log = logging.getLogger(__name__)
 
@@ -141,10 +142,11 @@ class Agent:
             group.create_task(virtual_clusters.run())
             group.create_task(keep_owners(self._client, self._tenants))
             group.create_task(self.link.store())
+            group.create_task(keep_warm(self._client, self._caches[0], self._config.warm_virtual_clusters))
 
     async def _serve_api(self) -> None:
         assert self._trust is not None, "prepared before"
-        group = cluster_group(self._client, self._reviewer, self._tenants)
+        group = cluster_group(self._client, self._reviewer, self._tenants, self._caches[0])
         server = ApiServer((group,), version=loft.__version__)
         await serve(server, open_socket("0.0.0.0", API_PORT), self._trust)
 

@@ -20,6 +20,7 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel", for
     api_service: bool = True
     virtual_cluster_defaults: dict[str, Any] = {}
     virtual_cluster_fixed: dict[str, Any] = {}
+    warm_virtual_clusters: int = 0
 
 
 def centre_of(secret: dict[str, Any] | None) -> Centre | None:

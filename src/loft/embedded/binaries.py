@@ -217,6 +217,7 @@ def _environment() -> dict[str, str]:
 
 
 def run_build(command: list[str], folder: Path, progress: Progress, name: str) -> None:
+    """Run one build of Go in a folder, and say every half a minute that it goes on. Raises: BuildError."""
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(command, cwd=folder, env=_environment(), stdout=output, stderr=subprocess.STDOUT)
         began = time.monotonic()

@@ -31,9 +31,11 @@ from loft.apiserver.trust import Authority, Trust, follow_requestheader
 from loft.cluster.group import cluster_group
 from loft.cluster.keeping import keep_owners
 from loft.cluster.tenants import Tenants
+from loft.core.resource import VIRTUALCLUSTERS
 from loft.identity.endpointtoken import sign
 from loft.kube.client import Client
 from loft.kube.config import to_kubeconfig
+from loft.kube.informer import Informer
 from loft.management.group import Deployment, management_group
 from loft.pki.authority import KeyPair, issue, new_authority
 
@@ -74,6 +76,7 @@ MEMBER_RULES = [
         "resources": ["virtualclusters"],
         "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"],
     },
+    {"apiGroups": ["cluster.loft.sh"], "resources": ["virtualclusterclaims"], "verbs": ["create"]},
 ]
 SPACE_ADMIN_RULES = [
     {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "delete"]},
@@ -362,7 +365,13 @@ class Bed:
                 connect=self._connect,
                 random=secrets.token_bytes,
             )
-            groups = {"cluster": cluster_group(client, reviewer, tenants), "management": management_group(deployment)}
+            clusters = Informer(client, VIRTUALCLUSTERS)
+            tasks.create_task(clusters.run())
+            await clusters.synced()
+            groups = {
+                "cluster": cluster_group(client, reviewer, tenants, clusters),
+                "management": management_group(deployment),
+            }
             for name, group in groups.items():
                 certificate = issue(
                     self.authority,

@@ -68,6 +68,7 @@ def test_a_virtual_cluster(tell: Callable[..., None]) -> None:
                 refused_addresses_leave_nothing_behind,
                 node_ports_are_the_hosts,
                 an_alias_can_become_a_service,
+                an_alias_can_become_a_service_at_once,
                 what_the_platform_needs_is_put_back,
                 access_changes_without_a_restart,
                 the_gateway_may_only_impersonate,
@@ -186,6 +187,21 @@ async def an_alias_can_become_a_service(bed: Bed, inside: Client, host: Client) 
     changed = await inside.patch(SERVICES, "alias", change, "default")
     adopted = await eventually(lambda: adopted_with(host, bed, changed["spec"]["clusterIP"]))
     assert adopted["spec"]["type"] == "ClusterIP"
+
+
+async def an_alias_can_become_a_service_at_once(bed: Bed, inside: Client, host: Client) -> None:
+    """The host has, or is just getting, an alias when the address is reserved: that one gives way."""
+    for number in range(5):
+        name = f"hasty{number}"
+        await inside.create(SERVICES, service(name, type="ExternalName", externalName="example.com"))
+        change = {"spec": {"type": "ClusterIP", "externalName": None, "selector": {"a": "b"}, "ports": PORT}}
+        changed = await inside.patch(SERVICES, name, change, "default")
+
+        async def selects(address: str = changed["spec"]["clusterIP"]) -> bool:
+            found = await adopted_with(host, bed, address)
+            return bool(found and found["spec"].get("selector"))
+
+        await eventually(selects)
 
 
 async def what_the_platform_needs_is_put_back(bed: Bed, inside: Client, host: Client) -> None:

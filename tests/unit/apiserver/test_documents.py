@@ -11,7 +11,9 @@ from loft.apiserver.authorize import Reviewer
 from loft.apiserver.declaration import Group
 from loft.cluster.group import cluster_group
 from loft.cluster.tenants import Tenants
+from loft.core.resource import VIRTUALCLUSTERS
 from loft.kube.client import Client
+from loft.kube.informer import Informer
 from loft.management.group import Deployment, management_group
 
 NOBODY = cast(Any, None)
@@ -23,7 +25,7 @@ def groups() -> tuple[Group, ...]:
     reviewer = Reviewer(CLIENT)
     deployment = Deployment(client=CLIENT, reviewer=reviewer, namespace="loft", sign=NOBODY, connect=NOBODY)
     tenants = cast(Tenants, None)
-    return (cluster_group(CLIENT, reviewer, tenants), management_group(deployment))
+    return (cluster_group(CLIENT, reviewer, tenants, Informer(CLIENT, VIRTUALCLUSTERS)), management_group(deployment))
 
 
 def references(value: Any) -> set[str]:

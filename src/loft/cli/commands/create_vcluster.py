@@ -46,15 +46,8 @@ def command(session: Session, /, name: str, **given: Any) -> None:
     spaces.check_owner(api, given["user"], given["team"])
     cluster = api.choose_cluster(given["cluster"])
     cluster_name = cluster["metadata"]["name"]
-    space = given["space"] or f"vcluster-{name[:48]}-{''.join(secrets.choice(SUFFIX_LETTERS) for _ in range(5))}"
-    wish = spaces.Wish(space, user=given["user"], team=given["team"])
-    new_space = spaces.create(api, cluster_name, wish, use_existing=bool(given["space"]))
-    try:
-        _create(api, cluster_name, space, name, given | {"values": text})
-    except Failure:
-        if new_space:
-            _take_back(session, api, cluster_name, space)
-        raise
+    given |= {"values": text}
+    space = _claim(api, cluster_name, name, given) or _make(session, api, cluster_name, name, given)
     if not given["skip_wait"]:
         messages.info(f"Waiting until virtual cluster {name} can be used...")
         note = api.wait_virtual_cluster(cluster_name, space, name, timeout_s=float(given["timeout"]))
@@ -88,6 +81,42 @@ def _read_values(path: str) -> str:
     if found is not None and not isinstance(found, dict):
         raise Failure(f"{path} is no YAML object of chart values", exitcode.USAGE)
     return text
+
+
+def _claim(api: PlatformApi, cluster: str, name: str, given: dict[str, Any]) -> str:
+    """Take a virtual cluster that runs already where any will do; return its space, "" when there is none."""
+    if given["space"] or given["values"]:
+        return ""
+    spec = {
+        "virtualCluster": name,
+        "user": given["user"],
+        "team": given["team"],
+        "displayName": given["display_name"],
+        "description": given["description"],
+    }
+    body = {"apiVersion": "cluster.loft.sh/v1", "kind": "VirtualClusterClaim", "metadata": {}, "spec": spec}
+    try:
+        claim = api.in_cluster(cluster, "POST", f"{CLUSTER_API}/virtualclusterclaims", body)
+    except ServerRefused as refused:
+        # None is free; or an agent of an earlier version, which does not know the question.
+        if refused.status in (403, 404):
+            return ""
+        raise
+    return str(claim["status"]["space"])
+
+
+def _make(session: Session, api: PlatformApi, cluster: str, name: str, given: dict[str, Any]) -> str:
+    """Create the virtual cluster, in a new space if none is named; return the space. Raises: Failure."""
+    space = given["space"] or f"vcluster-{name[:48]}-{''.join(secrets.choice(SUFFIX_LETTERS) for _ in range(5))}"
+    wish = spaces.Wish(space, user=given["user"], team=given["team"])
+    new_space = spaces.create(api, cluster, wish, use_existing=bool(given["space"]))
+    try:
+        _create(api, cluster, space, name, given)
+    except Failure:
+        if new_space:
+            _take_back(session, api, cluster, space)
+        raise
+    return space
 
 
 def _take_back(session: Session, api: PlatformApi, cluster: str, space: str) -> None:

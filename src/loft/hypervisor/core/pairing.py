@@ -1,4 +1,4 @@
-"""Which host object belongs to a virtual object: by uid, else by reservation, else what stands in its way.
+"""Which host object belongs to a virtual object: by reservation, else by uid, else what stands in its way.
 
 Pure; the caches only collect the candidates.
 """
@@ -39,13 +39,16 @@ def pair(
     if virtual is None:
         return Paired(None, None, [host for host in made if objects.owner_uid(host)])
     own = [host for host in made if objects.owner_uid(host) == objects.uid(virtual)]
+    own.sort(key=objects.is_deleting)
     stale = [host for host in made if objects.owner_uid(host) not in ("", objects.uid(virtual))]
-    if own:
-        return Paired(virtual, own[0], [*own[1:], *stale])
     if mapping.adopts is not None:
+        # What was reserved holds something that only one host object can have (a Service's address): a host object
+        # made for this one before it was reserved, when it needed none, has to give way.
         for host in reserved:
             if mapping.adopts(virtual, host):
-                return Paired(virtual, host, stale)
+                return Paired(virtual, host, [*own, *stale])
+    if own:
+        return Paired(virtual, own[0], [*own[1:], *stale])
     name = names.host(objects.namespace(virtual), objects.name(virtual))
     in_the_way = [host for host in stale if objects.name(host) == name]
     if in_the_way:

@@ -15,6 +15,7 @@ import msgspec
 from loft.api.virtualcluster import VirtualCluster
 from loft.core.action import Action, Delete, Patch
 from loft.core.resource import VIRTUALCLUSTERS, Resource
+from loft.tenancy.virtualcluster.release import release_name
 from loft.tenancy.virtualcluster.values import Composed, Facts, Refusal, compose
 
 Object = dict[str, Any]
@@ -54,6 +55,10 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
 
     virtual_cluster: VirtualCluster
     namespace_is_going: bool = False
+    is_shared: bool = False
+    """Whether another virtual cluster that stays has the same release: a deletion leaves it to that one."""
+    is_taken: bool = False
+    """Whether an older one has it: then there is nothing to be done here."""
     release: Release | None = None
     deployed_digest: str = ""
     """Digest that this process saw deployed; the release need not be read again while it is the wanted one."""
@@ -110,7 +115,9 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 def needs_release(observed: Observed, facts: Facts) -> bool:
     """Tell whether the release must be read before deciding; while all is as it was seen before, it need not."""
     if observed.virtual_cluster.metadata.deletion_timestamp:
-        return not observed.namespace_is_going
+        return not observed.namespace_is_going and not observed.is_shared
+    if observed.is_taken:
+        return False
     wanted = compose(observed.virtual_cluster.spec, facts)
     if isinstance(wanted, Refusal) or observed.retry_in_s > 0:
         return False
@@ -122,9 +129,10 @@ def plan(observed: Observed, facts: Facts) -> Decision:
     if observed.virtual_cluster.metadata.deletion_timestamp:
         return _removal(observed, keeps_volumes=_keeps_volumes(observed.virtual_cluster, facts))
     cluster = observed.virtual_cluster
-    wanted = compose(cluster.spec, facts)
+    wanted = taken(cluster) if observed.is_taken else compose(cluster.spec, facts)
     if isinstance(wanted, Refusal):
-        return Decision(wanted=wanted)
+        # The older one may go, and leave its release.
+        return Decision(wanted=wanted, again_s=STARTING_S if observed.is_taken else None)
     if FINALIZER not in cluster.metadata.finalizers:
         return Decision(steps=(add_finalizer(cluster),), wanted=wanted)
     if not is_deployed(observed, wanted):
@@ -141,6 +149,11 @@ def plan(observed: Observed, facts: Facts) -> Decision:
     if step is not None and observed.retry_in_s > 0:
         return Decision(wanted=wanted, again_s=observed.retry_in_s)
     return Decision(steps=(step,) if step else (), wanted=wanted)
+
+
+def taken(cluster: VirtualCluster) -> Refusal:
+    """Return why a virtual cluster waits whose release belongs to an older one."""
+    return Refusal("ReleaseTaken", f"another virtual cluster of this namespace runs release {release_name(cluster)}")
 
 
 def objects_step(cluster: VirtualCluster) -> ApplyObjects | None:
@@ -201,6 +214,8 @@ def _removal(observed: Observed, *, keeps_volumes: bool) -> Decision:
         return Decision()
     kept = [name for name in cluster.metadata.finalizers if name != FINALIZER]
     done = _finalizers(cluster, kept)
+    if observed.is_shared:
+        return Decision(steps=(done,))
     if observed.namespace_is_going:
         # The namespace controller deletes all there is, and nothing new can be made any more, a token neither.
         return Decision(steps=(done,))

@@ -25,6 +25,7 @@ from loft.kube.controller import Controller
 from loft.kube.errors import ApiError, Forbidden
 from loft.kube.informer import Informer
 from loft.pki.authority import KeyPair
+from loft.tenancy.virtualcluster.release import RELEASE, release_key
 
 log = logging.getLogger(__name__)
 
@@ -90,13 +91,17 @@ class Ways:
         self._tries: dict[str, int] = {}
         self._controller = Controller("virtual-cluster-ways", self._reconcile, workers=8)
         clusters.subscribe(lambda key, _old, _new: self._restart(key))
-        stateful_sets.subscribe(lambda key, _old, _new: self._restart(key) if clusters.get(key) else None)
+        stateful_sets.subscribe(lambda key, _old, _new: self._restart_release(key))
 
     async def run(self) -> None:
         """Follow, for ever."""
         await self._clusters.synced()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._controller.run())
+
+    def _restart_release(self, release: str) -> None:
+        for cluster in self._clusters.by_index(RELEASE, release):
+            self._restart(f"{cluster['metadata']['namespace']}/{cluster['metadata']['name']}")
 
     def _restart(self, key: str) -> None:
         self._tries.pop(key, None)
@@ -108,7 +113,7 @@ class Ways:
             self._tries.pop(key, None)
             self._put(key, None)
             return None
-        way = way_of(cluster, *await self._parts(key))
+        way = way_of(cluster, *await self._parts(release_key(cluster)))
         if way is None and cluster["metadata"].get("deletionTimestamp"):
             self._put(key, None)
             return None

@@ -16,6 +16,7 @@ from loft.api.virtualcluster import (
     VirtualClusterStatus,
 )
 from loft.tenancy.virtualcluster.plan import Observed, is_deployed, is_ready
+from loft.tenancy.virtualcluster.release import release_name
 from loft.tenancy.virtualcluster.values import CHART_NAME, Composed, Facts, Refusal
 
 Object = dict[str, Any]
@@ -70,7 +71,7 @@ def _summary(observed: Observed, wanted: Composed | Refusal, pod: Object | None)
     if is_deployed(observed, wanted):
         if is_ready(observed.stateful_set):
             return "Deployed", "OtherDistribution" if wanted.note else "", wanted.note
-        return "Deployed", "ControlPlaneStarting", _why_not(observed.virtual_cluster.metadata.name, pod)
+        return "Deployed", "ControlPlaneStarting", _why_not(release_name(observed.virtual_cluster), pod)
     if observed.failure:
         return "Failed", "HelmFailed", f"the chart could not be deployed: {observed.failure}"
     return "Pending", "Deploying", "the control plane is being deployed"

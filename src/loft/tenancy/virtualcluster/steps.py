@@ -31,6 +31,7 @@ from loft.tenancy.virtualcluster.plan import (
     Uninstall,
     objects_applied,
 )
+from loft.tenancy.virtualcluster.release import release_name
 from loft.tenancy.virtualcluster.values import CHART_NAME
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class Steps:
         self, cluster: VirtualCluster, step: Deploy | Uninstall | DropRevision, memory: Memory, session: Session
     ) -> bool:
         """Change the release; False when Helm failed."""
-        name = cluster.metadata.name
+        name = release_name(cluster)
         if isinstance(step, DropRevision):
             log.warning("virtual cluster %s/%s: a deployment was interrupted; starting over", session.namespace, name)
             await Executor(session.client, component=MANAGER).perform(
@@ -126,7 +127,7 @@ class Steps:
     async def _apply(self, cluster: VirtualCluster, step: ApplyObjects, memory: Memory) -> None:
         metadata = cluster.metadata
         try:
-            endpoint = await inside(self._client, metadata.namespace, metadata.name)
+            endpoint = await inside(self._client, metadata.namespace, release_name(cluster))
             count = await apply_objects(endpoint, step.manifests)
         except (ObjectsError, ApiError) as error:
             memory.failures += 1

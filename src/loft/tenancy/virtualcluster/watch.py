@@ -21,6 +21,7 @@ from loft.kube.informer import Informer
 from loft.tenancy.virtualcluster import plan as planning
 from loft.tenancy.virtualcluster.deployer import MANAGER, Deployer, Session
 from loft.tenancy.virtualcluster.plan import Observed
+from loft.tenancy.virtualcluster.release import RELEASE, is_first, others, release_key, release_name
 from loft.tenancy.virtualcluster.status import status_of
 from loft.tenancy.virtualcluster.steps import Memory, Steps
 from loft.tenancy.virtualcluster.values import Composed, Facts, compose
@@ -42,7 +43,8 @@ def lean(stateful_set: Object) -> Object:
 
 def caches(client: Client) -> tuple[Informer, Informer]:
     """Return the informers of VirtualClusters and StatefulSets; the caller runs them."""
-    return Informer(client, VIRTUALCLUSTERS), Informer(client, STATEFULSETS, transform=lean)
+    clusters = Informer(client, VIRTUALCLUSTERS, indexers={RELEASE: lambda cluster: [release_key(cluster)]})
+    return clusters, Informer(client, STATEFULSETS, transform=lean)
 
 
 class VirtualClusters:
@@ -83,26 +85,36 @@ class VirtualClusters:
 
     def _on_cluster(self, key: str, old: Object | None, new: Object | None) -> None:
         self._controller.enqueue(key)
+        for other in self._clusters.by_index(RELEASE, release_key(new or old or {})):
+            self._controller.enqueue(f"{other['metadata']['namespace']}/{other['metadata']['name']}")
 
-    def _on_stateful_set(self, key: str, old: Object | None, new: Object | None) -> None:
-        if self._clusters.get(key) is None:
-            return
-        if new is None and (memory := self._memories.get(key)):
-            memory.deployed_digest = ""
-        self._controller.enqueue(key)
+    def _on_stateful_set(self, release: str, old: Object | None, new: Object | None) -> None:
+        for cluster in self._clusters.by_index(RELEASE, release):
+            key = f"{cluster['metadata']['namespace']}/{cluster['metadata']['name']}"
+            if new is None and (memory := self._memories.get(key)):
+                memory.deployed_digest = ""
+            self._controller.enqueue(key)
 
     async def _reconcile(self, key: str) -> float | None:
         found = self._clusters.get(key)
         if found is None:
             self._memories.pop(key, None)
             return None
-        memory = self._memories.setdefault(key, Memory())
+        memory = self._memories.setdefault(key, self._inherited(found))
         cluster = msgspec.convert(found, VirtualCluster)
         try:
             return await self._advance(cluster, memory, key)
         except Conflict:
             # The cache is behind our own last write; its next event would come anyway.
             return planning.POLL_S
+
+    def _inherited(self, cluster: Object) -> Memory:
+        """Begin with what is known of the release, where a virtual cluster takes over one that runs already."""
+        for other in self._clusters.by_index(RELEASE, release_key(cluster)):
+            known = self._memories.get(f"{other['metadata']['namespace']}/{other['metadata']['name']}")
+            if known is not None and known.deployed_digest:
+                return Memory(deployed_digest=known.deployed_digest)
+        return Memory()
 
     async def _advance(self, cluster: VirtualCluster, memory: Memory, key: str) -> float | None:
         observed = await self._observe(cluster, memory, key)
@@ -133,10 +145,14 @@ class VirtualClusters:
         now = asyncio.get_running_loop().time()
         if memory.generation != cluster.metadata.generation:
             memory.generation, memory.retry_at, memory.failures, memory.failure = cluster.metadata.generation, 0, 0, ""
+        release = f"{cluster.metadata.namespace}/{release_name(cluster)}"
+        sharing = self._clusters.by_index(RELEASE, release)
         return Observed(
             virtual_cluster=cluster,
+            is_shared=bool(others(cluster, sharing)),
+            is_taken=not is_first(cluster, sharing),
             deployed_digest=memory.deployed_digest,
-            stateful_set=self._stateful_sets.get(key),
+            stateful_set=self._stateful_sets.get(release),
             failure=memory.failure,
             retry_in_s=max(0.0, memory.retry_at - now),
             objects_failure=memory.objects_failure,
@@ -144,7 +160,7 @@ class VirtualClusters:
         )
 
     async def _look(self, observed: Observed, session: Session) -> Observed:
-        name = observed.virtual_cluster.metadata.name
+        name = release_name(observed.virtual_cluster)
         release = await session.release(name)
         seen = msgspec.structs.replace(observed, release=release)
         if not observed.virtual_cluster.metadata.deletion_timestamp or release is not None:
@@ -160,10 +176,10 @@ class VirtualClusters:
     async def _report(self, observed: Observed) -> None:
         """Write the status, if it says something new."""
         cluster = observed.virtual_cluster
-        wanted = compose(cluster.spec, self._facts)
+        wanted = planning.taken(cluster) if observed.is_taken else compose(cluster.spec, self._facts)
         pod = None
         if isinstance(wanted, Composed) and observed.deployed_digest and not planning.is_ready(observed.stateful_set):
-            pod = await self._client.find(PODS, f"{cluster.metadata.name}-0", cluster.metadata.namespace)
+            pod = await self._client.find(PODS, f"{release_name(cluster)}-0", cluster.metadata.namespace)
         status = status_of(observed, wanted, self._facts, pod, self._clock())
         if status == cluster.status:
             return

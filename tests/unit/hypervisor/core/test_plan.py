@@ -90,3 +90,25 @@ def test_an_older_object_of_another_name_does_not_stand_in_the_way() -> None:
 def test_without_a_virtual_object_all_that_was_made_is_stale_but_no_reservation() -> None:
     made, reserved = host(), host("h2", "")
     assert pair(CONFIGMAP, None, [made, reserved], [], NAMES).stale == [made]
+
+
+def service(uid: str, owner: str, **spec: Any) -> dict[str, Any]:
+    made = host(uid, owner) | {"kind": "Service", "spec": spec}
+    if not owner:
+        marks = {"vcluster.loft.sh/reservation": "r", "vcluster.loft.sh/object-namespace": "default"}
+        made["metadata"] |= {"annotations": marks}
+    return made
+
+
+def test_a_reserved_service_wins_over_one_made_when_it_needed_no_address() -> None:
+    inside = virtual("u1") | {"kind": "Service", "spec": {"type": "NodePort", "clusterIP": "10.96.0.7"}}
+    before = service("h1", "u1", type="ExternalName", externalName="example.com")
+    reserved = service("h2", "", type="NodePort", clusterIP="10.96.0.7")
+    paired = pair(REGISTRY["Service"], inside, [before], [reserved], NAMES)
+    assert paired.host == reserved
+    assert paired.stale == [before]
+
+
+def test_of_two_host_objects_of_this_uid_the_one_that_stays_counts() -> None:
+    going = host("h1", deletionTimestamp="2026-01-01T00:00:00Z")
+    assert pair(CONFIGMAP, virtual("u1"), [going, host("h2")], [], NAMES).host == host("h2")

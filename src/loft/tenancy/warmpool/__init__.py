@@ -1,0 +1,1 @@
+"""Virtual clusters that run before anybody asks for one."""
