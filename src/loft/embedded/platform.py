@@ -39,6 +39,8 @@ Progress = Callable[[str], None]
 
 NAMESPACE = "loft"
 CENTRE, AGENT = "loft", "loft-agent"
+AGENT_VALUES = "agent"
+"""Key of a values file below which the values of chart `loft-agent` are."""
 PORT = 9898
 """Where people reach the instance, on this machine's loopback address."""
 NODE_PORT = 30898
@@ -60,7 +62,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     port: int = PORT
     values: dict[str, Any] = {}
-    """More values of chart `loft`, over ours."""
+    """More values of chart `loft`, over ours; those below AGENT_VALUES are for chart `loft-agent`."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,7 +145,13 @@ def values_of(layout: Layout, record: Record, password_hash: str) -> dict[str, A
         "gateway": {"hostPort": {"enabled": True, "ip": "127.0.0.1", "port": record.options.port}},
         "podAnnotations": {"loft.sh/digest": record.digest},
     }
-    return merged(ours, record.options.values)
+    return merged(ours, {key: value for key, value in record.options.values.items() if key != AGENT_VALUES})
+
+
+def agent_values_of(record: Record) -> dict[str, Any]:
+    """Return the values of chart `loft-agent` on an embedded cluster. Pure."""
+    given = record.options.values.get(AGENT_VALUES)
+    return merged({"podAnnotations": {"loft.sh/digest": record.digest}}, given if isinstance(given, dict) else {})
 
 
 def merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,7 +213,7 @@ async def _prepare(client: Client) -> None:
 async def _charts(layout: Layout, record: Record, password_hash: str) -> None:
     helm = Helm(layout.kubeconfig)
     centre = values_of(layout, record, password_hash)
-    agent = {"podAnnotations": {"loft.sh/digest": record.digest}}
+    agent = agent_values_of(record)
     async with asyncio.TaskGroup() as group:
         group.create_task(_chart(helm, CENTRE, centre))
         group.create_task(_chart(helm, AGENT, agent))

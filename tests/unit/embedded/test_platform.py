@@ -19,6 +19,8 @@ def layout(tmp_path, monkeypatch):
 
 RECORD = Record(digest="d1", options=Options(port=9999, values={"agents": {"leaseSeconds": 60}}))
 
+WITH_AGENT = Record(digest="d1", options=Options(port=9999, values={"agent": {"replicas": 2}}))
+
 
 def deployment(generation=2, observed=2, replicas=1, updated=1, available=1, total=1):
     return {
@@ -35,10 +37,20 @@ def deployment(generation=2, observed=2, replicas=1, updated=1, available=1, tot
 
 def test_values_lead_agents_to_the_node_and_people_to_loopback(layout):
     values = platform.values_of(layout, RECORD, "$argon2id$x")
+    assert "agent" not in platform.values_of(layout, WITH_AGENT, "$argon2id$x")
     assert values["gateway"]["hostPort"] == {"enabled": True, "ip": "127.0.0.1", "port": 9999}
     assert values["agents"] == {"url": f"https://{layout.node_ip}:30898", "leaseSeconds": 60}
     assert values["hosts"] == [layout.node_ip]
     assert values["admin"]["passwordHash"] == "$argon2id$x"
+
+
+def test_values_below_agent_are_the_agents():
+    values = {"agent": {"virtualClusters": {"warm": 2}, "podAnnotations": {"a": "b"}}, "hosts": ["x"]}
+    record = Record(digest="d1", options=Options(port=9999, values=values))
+    assert platform.agent_values_of(record) == {
+        "virtualClusters": {"warm": 2},
+        "podAnnotations": {"loft.sh/digest": "d1", "a": "b"},
+    }
 
 
 def test_given_values_lie_over_ours_at_any_depth():

@@ -39,7 +39,9 @@ The password is shown this once and stored nowhere but as a hash.
     "--local-port", type=click.IntRange(1, 65535), help="Port of the instance on this machine  [default: 9898]"
 )
 @click.option(
-    "--values", type=click.Path(exists=True, dir_okay=False), help="YAML file with values for chart loft; kept."
+    "--values",
+    type=click.Path(exists=True, dir_okay=False),
+    help="YAML file with values for chart loft (below `agent`: for chart loft-agent); kept.",
 )
 @click.pass_obj
 def command(session: Session, /, name: str, password: str, local_port: int | None, values: str | None) -> None:
