@@ -15,10 +15,12 @@ import signal
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import TracebackType
 
 import figures
 import msgspec
@@ -60,7 +62,10 @@ def begin() -> None:
     except OSError:
         raise SystemExit("another benchmark is running on this machine; wait for its end") from None
     _only_one.append(lock)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # Both end what runs by an exception, so that everything made is removed; a shell may have left Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.excepthook = _explain
     if RESULTS not in os.environ:
         atexit.register(_print_figures)
 
@@ -111,7 +116,7 @@ def virtual_cluster(layout: Layout, name: str) -> Iterator[Callable[..., str]]:
             ready = "--for=jsonpath={.status.controlPlaneReady}=true"
             kubectl(layout, "wait", "-n", namespace, f"virtualclusters.storage.loft.sh/{name}", ready, "--timeout=120s")
             path = Path(folder) / "kubeconfig"
-            path.write_text(_kubeconfig(layout, name, namespace))
+            path.write_text(kubeconfig(layout, name, namespace))
 
             def inside(*words: str, stdin: str = "") -> str:
                 return kubectl(layout, f"--kubeconfig={path}", *words, stdin=stdin)
@@ -126,14 +131,15 @@ def virtual_cluster(layout: Layout, name: str) -> Iterator[Callable[..., str]]:
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
     """Ignore Ctrl-C in the block and in what it starts: for removals, each of which has a time limit."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _kubeconfig(layout: Layout, name: str, namespace: str) -> str:
+def kubeconfig(layout: Layout, name: str, namespace: str) -> str:
     """Return the virtual cluster's kubeconfig, leading to its Service: no gateway is in between."""
     secret = json.loads(kubectl(layout, "get", "secret", f"vc-{name}", "-n", namespace, "-o", "json"))
     service = json.loads(kubectl(layout, "get", "service", name, "-n", namespace, "-o", "json"))
@@ -169,6 +175,16 @@ def record(name: str, values: list[float], unit: str) -> None:
     if path := os.environ.get(RESULTS):
         with open(path, "ab") as file:
             file.write(msgspec.json.encode(series) + b"\n")
+
+
+def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say in one line what ended the benchmark, unless it is a mistake in it."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("\ninterrupted; everything made was removed", file=sys.stderr)
+    elif issubclass(kind, subprocess.SubprocessError | TimeoutError | ConnectionError):
+        print(f"[fatal] {error}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 def _print_figures() -> None:
