@@ -51,6 +51,10 @@ WARM_BASELINE = "virtual cluster: create -> API usable, cold (baseline)"
 SERVICES = "500 Services: created"
 SERVICES_GONE = "500 Services: deleted"
 SERVICES_CPU = "500 Services: processor time of the hypervisor"
+LARGE_MEMORY = "hypervisor, 1 000 Pods and 5 000 unused Secrets: memory"
+STATUS = "1 000 Pods' status written on the host: last one seen inside"
+LAG = "200 writes/s inside: a write is on the host"
+LAG_BASELINE = "200 writes/s on the host: a write is seen (baseline)"
 HOST_CONTROL_PLANE = "control plane, host"
 VIRTUAL_CONTROL_PLANE = "control plane, virtual"
 BARE_PYTHON = "bare Python"
@@ -84,6 +88,9 @@ FIGURES = (
         what="virtual control plane: idle processor", ours=f"{VIRTUAL_CONTROL_PLANE}: idle processor",
         baseline=f"{HOST_CONTROL_PLANE}: idle processor", bar=2.4,
     ),
+    Figure(what="hypervisor: memory, 1 000 Pods", ours=LARGE_MEMORY, baseline=f"{BARE_PYTHON}: memory", bar=90.0),
+    Figure(what="1 000 Pods' status: last one inside", ours=STATUS),
+    Figure(what="200 writes/s: seen on the host after", ours=LAG, baseline=LAG_BASELINE, bar=0.5),
     Figure(what="centre: memory", ours="centre: memory"),
     Figure(what="centre's Envoy: memory", ours="centre's Envoy: memory"),
     Figure(what="agent: memory", ours="agent: memory"),

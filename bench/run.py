@@ -18,7 +18,7 @@ import measure
 import msgspec
 
 HERE = Path(__file__).parent
-SCRIPTS = ("create", "warm", "pod_ready", "services", "memory", "gateway")
+SCRIPTS = ("create", "warm", "pod_ready", "services", "scale", "memory", "gateway")
 INTERRUPTED = 128 + signal.SIGINT
 
 
