@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from loft.hypervisor.kinds.event import involved_uid, is_old, plan_event
+from loft.hypervisor.kinds.event import involved_uid, is_old, is_said_inside, plan_event
 from loft.hypervisor.sync_world import World
 from loft.hypervisor.sync_writes import Writer
 from loft.kube.errors import ApiError
@@ -24,7 +24,8 @@ class Events:
     async def reconcile(self, key: str) -> float | None:
         """Tell one host Event on the virtual object it concerns; return when to look again for that object."""
         event = self._world.events.get(key)
-        if event is None or is_old(event, datetime.now(UTC)):
+        settings = self._world.settings
+        if event is None or is_old(event, datetime.now(UTC)) or is_said_inside(event, settings):
             self._tries.pop(key, None)
             return None
         found = self._world.find_host(involved_uid(event))

@@ -15,6 +15,7 @@ from loft.hypervisor.core.names import Names, digest
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.side import Step, on_virtual
 from loft.hypervisor.core.texts import virtual_text
+from loft.hypervisor.settings import Settings
 
 MANAGER = "loft-hypervisor"
 OLD = timedelta(hours=1)
@@ -41,6 +42,11 @@ def is_old(event: Object, now: datetime) -> bool:
     except ValueError:
         return False
     return now - seen > OLD
+
+
+def is_said_inside(event: Object, settings: Settings) -> bool:
+    """Whether a component of the virtual cluster says the same: a scheduler inside, that it has placed a Pod."""
+    return settings.scheduler and event.get("reason") == "Scheduled"
 
 
 def relevant(event: Object) -> Object:

@@ -9,7 +9,8 @@ import pytest
 
 from loft.core.action import Apply
 from loft.hypervisor.core.names import Names
-from loft.hypervisor.kinds.event import is_old, plan_event, relevant
+from loft.hypervisor.kinds.event import is_old, is_said_inside, plan_event, relevant
+from loft.hypervisor.settings import Settings
 
 HOST = {"metadata": {"name": "web-x-default-x-dev", "namespace": "vc", "uid": "h1"}}
 VIRTUAL = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "namespace": "default", "uid": "u1"}}
@@ -67,3 +68,11 @@ def test_old_events_are_not_told_again(seen: str, old: bool) -> None:
 def test_the_cache_keeps_what_is_used() -> None:
     event = {"metadata": {"name": "e", "managedFields": [1]}, "message": "m", "related": {"name": "x"}, "count": 1}
     assert "managedFields" not in str(relevant(event)) and "related" not in relevant(event)
+
+
+def test_that_a_pod_is_placed_is_said_once() -> None:
+    scheduled, pulled = {"reason": "Scheduled"}, {"reason": "Pulled"}
+    settings = Settings(name="dev", host_namespace="vc", scheduler=True)
+    assert is_said_inside(scheduled, settings)
+    assert not is_said_inside(pulled, settings)
+    assert not is_said_inside(scheduled, Settings(name="dev", host_namespace="vc"))
