@@ -81,7 +81,7 @@ class Claims(Refusing):
         if namespace is None or not is_warm(namespace):
             return False
         try:
-            namespace = await self._client.update(NAMESPACES, claimed(namespace, spec))
+            namespace = await self._client.update(NAMESPACES, as_space(namespace, spec))
         except (Conflict, NotFound):
             return False
         await self._executor.execute(owner.plan(namespace, None))
@@ -96,7 +96,7 @@ class Claims(Refusing):
         return True
 
 
-def claimed(namespace: Object, spec: Object) -> Object:
+def as_space(namespace: Object, spec: Object) -> Object:
     """Return the namespace of a warm virtual cluster as a space of its owner; its version sees to a single claimer."""
     metadata = namespace["metadata"]
     labels = {key: value for key, value in (metadata.get("labels") or {}).items() if key != WARM}

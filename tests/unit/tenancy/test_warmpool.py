@@ -8,12 +8,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loft.cluster.claims import claimed, named
+from loft.cluster.claims import as_space, named
 from loft.core.action import Action, Create, Delete, Patch
 from loft.core.diff import apply_merge_patch
 from loft.core.resource import NAMESPACES
 from loft.tenancy.virtualcluster.release import WARM
-from loft.tenancy.warmpool.plan import FREE, STARTING_MAX, plan, ready
+from loft.tenancy.warmpool.plan import FREE, STARTING_MAX, claimed, kept, plan, ready
 
 Object = dict[str, Any]
 
@@ -107,8 +107,9 @@ def test_what_is_retired_is_removed_and_counts_no_more() -> None:
 
 
 def test_after_a_claimer_died_the_virtual_cluster_is_an_ordinary_one() -> None:
-    (action,) = plan([], [cluster("a")], 0, ids())
-    assert isinstance(action, Patch)
+    (left,) = claimed([namespace("b")], [cluster("a"), cluster("b")])
+    assert plan([], [left], 0, ids()) == []
+    action = kept(left)
     assert action.uid == "c-a"
     assert action.patch == {"metadata": {"labels": {WARM: None}}}
 
@@ -121,7 +122,7 @@ def test_only_what_serves_and_waits_can_be_claimed() -> None:
 
 def test_a_claimed_namespace_is_a_space_of_its_owner_and_nobody_elses() -> None:
     spec = {"virtualCluster": "dev", "user": "ann", "displayName": "Dev"}
-    space = claimed(namespace("a"), spec)
+    space = as_space(namespace("a"), spec)
     assert space["metadata"]["labels"] == {"loft.sh/space": "true"}
     assert space["metadata"]["resourceVersion"] == "1"
     assert space["metadata"]["annotations"] == {"loft.sh/display-name": "Dev", "loft.sh/owner-user": "ann"}

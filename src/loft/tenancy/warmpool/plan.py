@@ -48,10 +48,23 @@ def ready(clusters: Sequence[Object]) -> list[Object]:
     return sorted(found, key=lambda item: (item["metadata"].get("creationTimestamp") or "", item["metadata"]["name"]))
 
 
+def claimed(namespaces: Sequence[Object], clusters: Sequence[Object]) -> list[Object]:
+    """Return the warm VirtualClusters whose namespace was claimed: in a moment they are gone, or the claimer died."""
+    known = {item["metadata"]["name"] for item in namespaces}
+    return [item for item in clusters if is_warm(item) and item["metadata"]["namespace"] not in known]
+
+
+def kept(cluster: Object) -> Patch:
+    """Return the write that makes a claimed one an ordinary one, under the name that it was made with."""
+    metadata = cluster["metadata"]
+    patch = {"metadata": {"labels": {WARM: None}}}
+    return Patch(VIRTUALCLUSTERS, metadata["namespace"], metadata["name"], patch, uid=metadata["uid"])
+
+
 def plan(
     namespaces: Sequence[Object], clusters: Sequence[Object], size: int, new_id: Callable[[], str]
 ) -> list[Action]:
-    """Return what is to be done now.
+    """Return what is to be done now for those that wait.
 
     Args:
         namespaces: all with the label WARM, also those that are going.
@@ -60,10 +73,8 @@ def plan(
         new_id: gives a name that nobody has.
     """
     warm = {item["metadata"]["name"]: item for item in namespaces if is_warm(item)}
-    known = {item["metadata"]["name"] for item in namespaces}
     inside = {item["metadata"]["namespace"]: item for item in clusters if is_warm(item)}
-    actions: list[Action] = [_kept(item) for name, item in inside.items() if name not in known]
-    actions += [_cluster(name) for name in warm if name not in inside and not _is_going(name, clusters)]
+    actions: list[Action] = [_cluster(name) for name in warm if name not in inside and not _is_going(name, clusters)]
     by_use = sorted(warm, key=lambda name: (name in inside and is_ready(inside[name]), name))
     actions += [_retired(warm[name]) for name in by_use[: max(0, len(warm) - size)]]
     actions += [_removed(item) for item in namespaces if _mark(item) == RETIRED and not _goes(item)]
@@ -90,13 +101,6 @@ def _removed(namespace: Object) -> Delete:
 
 def _is_going(namespace: str, clusters: Sequence[Object]) -> bool:
     return any(item["metadata"]["namespace"] == namespace for item in clusters)
-
-
-def _kept(cluster: Object) -> Patch:
-    """Return the write that makes a warm one an ordinary one: its namespace was claimed, and the claimer died."""
-    metadata = cluster["metadata"]
-    patch = {"metadata": {"labels": {WARM: None}}}
-    return Patch(VIRTUALCLUSTERS, metadata["namespace"], metadata["name"], patch, uid=metadata["uid"])
 
 
 def _namespace(name: str) -> Object:

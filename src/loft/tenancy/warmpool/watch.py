@@ -14,7 +14,7 @@ from loft.kube.errors import AlreadyExists, Conflict, NotFound
 from loft.kube.execute import Executor
 from loft.kube.informer import Informer
 from loft.tenancy.virtualcluster.release import WARM
-from loft.tenancy.warmpool.plan import ID_LENGTH, ID_LETTERS, plan
+from loft.tenancy.warmpool.plan import ID_LENGTH, ID_LETTERS, claimed, kept, plan
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,8 @@ Object = dict[str, Any]
 MANAGER = "loft-agent"
 POOL = "pool"
 AGAIN_S = 1.0
+CLAIM_S = 30.0
+"""A claim takes milliseconds; what is not done after this was left by a claimer that died."""
 
 
 def new_id() -> str:
@@ -39,10 +41,16 @@ async def keep_warm(client: Client, clusters: Informer, size: int) -> None:
     """
     namespaces = Informer(client, NAMESPACES, label_selector=WARM)
     executor = Executor(client, component=MANAGER)
+    since: dict[str, float] = {}
 
     async def reconcile(_: str) -> float | None:
         warm = [item for item in clusters.list() if WARM in (item["metadata"].get("labels") or {})]
         actions = plan(namespaces.list(), warm, size, new_id)
+        now, orphans = asyncio.get_running_loop().time(), claimed(namespaces.list(), warm)
+        uids = {item["metadata"]["uid"] for item in orphans}
+        for uid in since.keys() - uids:
+            del since[uid]
+        actions += [kept(item) for item in orphans if now - since.setdefault(item["metadata"]["uid"], now) > CLAIM_S]
         try:
             await executor.execute(actions)
         except (AlreadyExists, Conflict, NotFound) as error:
@@ -51,7 +59,7 @@ async def keep_warm(client: Client, clusters: Informer, size: int) -> None:
         if actions:
             # Names are made here, so a second look must not come before the first one's writes are seen.
             await asyncio.sleep(AGAIN_S)
-        return None
+        return CLAIM_S if orphans else None
 
     def changed(key: str, old: Object | None, new: Object | None) -> None:
         if any(WARM in (item["metadata"].get("labels") or {}) for item in (old, new) if item):
