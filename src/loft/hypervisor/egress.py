@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from loft.hypervisor.egress_rules import Known, Refused, Target, Way, parse_target, route
-from loft.hypervisor.http1 import close
+from loft.hypervisor.http1 import close, held
 from loft.hypervisor.splice import Stream, splice
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Egress:
     async def run(self) -> None:
         """Serve until cancelled. The socket may be used by the group of the pod only."""
         self._socket.unlink(missing_ok=True)
-        server = await asyncio.start_unix_server(self._accept, self._socket, limit=HEAD_BYTES_MAX)
+        server = await asyncio.start_unix_server(held(self._accept), self._socket, limit=HEAD_BYTES_MAX)
         self._socket.chmod(0o660)
         async with server:
             await server.serve_forever()

@@ -234,7 +234,29 @@ async def close(writer: asyncio.StreamWriter) -> None:
         log.debug("connection ended with %s", error)
 
 
-def accept(handler: Handler) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+conversations: set[asyncio.Task[None] | None] = set()
+"""Tasks of open connections. asyncio knows tasks and readers weakly only: a conversation in which one side has gone and
+the other is silent would be garbage, and the collector would run its clean-up inside whatever task is at work then;
+the time limit in `close` would become that one's, and cancel it seconds later."""
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def held(serve: Serve) -> Serve:
+    """Return a callback for asyncio.start_server / start_unix_server whose task is held until it ends."""
+
+    async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        conversations.add(task)
+        try:
+            await serve(reader, writer)
+        finally:
+            conversations.discard(task)
+
+    return conversation
+
+
+def accept(handler: Handler) -> Serve:
     """Return the callback for asyncio.start_server / start_unix_server that serves `handler`."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -243,7 +265,7 @@ def accept(handler: Handler) -> Callable[[asyncio.StreamReader, asyncio.StreamWr
         finally:
             await close(writer)
 
-    return serve
+    return held(serve)
 
 
 def _request(event: h11.Request) -> Request:

@@ -21,6 +21,7 @@ from loft.kube.controller import Controller
 from loft.kube.errors import AlreadyExists, Invalid
 from loft.kube.execute import Executor
 from loft.kube.informer import Informer
+from loft.kube.keep import lasting
 
 LABEL = "loft.sh/kept"
 MANAGER = "loft-hypervisor"
@@ -50,12 +51,12 @@ class Keeper:
     async def run(self) -> None:
         """Keep until cancelled. Everything wanted by then is in place when `settled` returns."""
         async with asyncio.TaskGroup() as group:
-            for informer in self._informers.values():
-                group.create_task(informer.run())
+            for plural, informer in self._informers.items():
+                group.create_task(lasting(f"cache of {plural}", informer.run))
             for plural, informer in self._informers.items():
                 await informer.synced()
                 informer.subscribe(self._changed(plural))
-            group.create_task(self._controller.run())
+            group.create_task(lasting("keeper", self._controller.run))
 
     async def settled(self) -> None:
         """Wait until nothing is left to do that is known now."""

@@ -56,7 +56,7 @@ from loft.kube.controller import Controller
 from loft.kube.errors import AlreadyExists, ApiError
 from loft.kube.execute import Executor
 from loft.kube.informer import Informer
-from loft.kube.keep import keep_running
+from loft.kube.keep import keep_running, lasting
 from loft.kube.leader import Leader
 from loft.kube.request import Request
 from loft.pki.authority import KeyPair, due
@@ -149,14 +149,15 @@ class Hypervisor:
         self.egress = Egress(self.places.egress_socket, ways)
         health = Health(self.check, self.figures)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.egress.run())
-            group.create_task(health.run(self.places.health_port, self.places.health_address))
+            group.create_task(lasting("egress", self.egress.run))
+            address = (self.places.health_port, self.places.health_address)
+            group.create_task(lasting("health", lambda: health.run(*address)))
             where = certs.place(config, self.pod, facts)
             group.create_task(keep_running("renewal", lambda: certs.renew(data, where, self.places.pki)))
             if config.replicas == 1:
                 group.create_task(keep_running("control", self._lead))
             else:
-                group.create_task(self._follow())
+                group.create_task(lasting("caches", self._follow))
                 leader = Leader(self.host, config.namespace, f"vc-{config.name}", self.pod.name)
                 group.create_task(leader.run(self._lead))
 
@@ -186,10 +187,10 @@ class Hypervisor:
             keeper = self._keeper()
             async with asyncio.TaskGroup() as group:
                 syncer = self.syncer if self.config.replicas == 1 else Syncer(self.host, self.virtual, self.settings)
-                group.create_task(keeper.run())
-                group.create_task(syncer.run())
-                group.create_task(self._own_service())
-                group.create_task(self._follow_access(keeper))
+                group.create_task(lasting("keeper", keeper.run))
+                group.create_task(lasting("sync", syncer.run))
+                group.create_task(lasting("the API server's Service", self._own_service))
+                group.create_task(lasting("access rules", lambda: self._follow_access(keeper)))
                 classes = self.config.storage_classes
                 group.create_task(
                     keep_running("storage", lambda: follow_storage_classes(self.host, classes, keeper.want))

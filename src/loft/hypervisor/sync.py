@@ -29,6 +29,7 @@ from loft.hypervisor.sync_world import World
 from loft.hypervisor.sync_writes import Writer
 from loft.kube.client import Client
 from loft.kube.controller import Controller
+from loft.kube.keep import lasting
 
 WORKERS = 8
 ECHO_S = 0.05
@@ -72,12 +73,12 @@ class Syncer:
         """Sync until cancelled."""
         async with asyncio.TaskGroup() as group:
             for informer in self.world.informers():
-                group.create_task(informer.run())
+                group.create_task(lasting(f"cache of {informer.resource.plural}", informer.run))
             for informer in self.world.informers():
                 await informer.synced()
             self._subscribe()
             for controller in self.controllers.values():
-                group.create_task(controller.run())
+                group.create_task(lasting(controller.name, controller.run))
             self._started.set()
 
     async def settled(self) -> None:

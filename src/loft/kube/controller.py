@@ -97,6 +97,10 @@ class Controller:
             # Somebody else was faster: the ordinary course of things with several writers.
             level = logging.DEBUG if isinstance(error, Conflict) else logging.WARNING
             log.log(level, "%s %s: %s; again in %.1f s", self.name, key, error, again_s)
+        except asyncio.CancelledError:
+            # At the end of all work this changes nothing; otherwise the key is not to be lost.
+            self._queue.add(key)
+            raise
         except Exception:
             again_s = self._failures.failed(key, random.random())
             log.exception("%s %s failed; again in %.1f s", self.name, key, again_s)

@@ -1,11 +1,15 @@
 """The egress proxy on a real unix socket."""
 
 import asyncio
+import gc
 import ssl
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
+from loft.hypervisor import egress, http1
 from loft.hypervisor.certificates import new_authorities, webhook_pair
 from loft.hypervisor.egress import Egress, Ways
 from loft.hypervisor.egress_rules import Known, Target
@@ -93,3 +97,41 @@ def test_a_head_without_end_is_not_waited_for_in_memory(tmp_path: Path) -> None:
         writer.close()
 
     with_proxy(tmp_path, lambda _: Known(), client)
+
+
+def test_a_conversation_whose_other_side_is_silent_is_no_garbage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncio knows tasks and readers weakly: what nobody holds is closed by the collector, inside another task.
+
+    The time limit in its clean-up would then be that task's, which is cancelled seconds later for no reason.
+    """
+    monkeypatch.setattr(http1, "CLOSE_S", 0.1)
+    monkeypatch.setattr(egress, "route", lambda *_, **__: "dial")
+    far: list[asyncio.StreamWriter] = []
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far.append(writer)
+        await reader.read()
+
+    async def innocent() -> None:
+        gc.collect()
+        await asyncio.sleep(0.5)
+
+    async def client(path: Path) -> None:
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            head, _, writer = await connect(path, f"127.0.0.1:{port}")
+            assert head.startswith(b"HTTP/1.1 200")
+            writer.close()
+            await writer.wait_closed()
+            await asyncio.sleep(0.1)
+            task = asyncio.create_task(innocent())
+            await asyncio.wait([task])
+            assert not task.cancelled()
+            far[0].close()
+            await asyncio.sleep(0.1)
+
+    assert with_proxy(tmp_path, lambda _: Known(is_pod=True), client)["dial"] == 1
+    assert not http1.conversations

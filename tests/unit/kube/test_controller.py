@@ -163,3 +163,25 @@ def test_a_success_ends_the_back_off() -> None:
         await asyncio.wait([task])
 
     asyncio.run(main())
+
+
+def test_a_key_whose_work_was_cancelled_by_nobody_is_not_lost() -> None:
+    seen: list[str] = []
+
+    async def reconcile(key: str) -> None:
+        seen.append(key)
+        task = asyncio.current_task()
+        assert task is not None
+        if len(seen) == 1:
+            task.cancel()
+        await asyncio.sleep(0)
+
+    async def main() -> None:
+        controller.enqueue("a")
+        while len(seen) < 2:
+            await asyncio.sleep(0.01)
+        await controller.idle()
+
+    controller = Controller("test", reconcile)
+    run(controller, main)
+    assert seen == ["a", "a"]
