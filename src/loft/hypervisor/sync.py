@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from loft.core.action import Create
+from loft.core.action import Action, Create, Patch
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.side import Step
@@ -199,12 +199,15 @@ class Syncer:
         return min((wait_s for wait_s in (again_s, due_s) if wait_s is not None), default=None)
 
     async def _prepare_pod(self, pod: Object, steps: list[Step]) -> None:
-        """Put in place what a Pod needs: configuration and tokens before it is made, its Node before it is bound."""
+        """Put in place what a Pod needs: configuration and tokens before it is made, its Node before it is bound.
+
+        An ephemeral container may use configuration that none of the others did.
+        """
         for step in steps:
             action = step.action
             if isinstance(action, Create) and action.subresource == BINDING and "Node" in self.controllers:
                 await self._nodes.ensure(action.body["target"]["name"])
-            elif isinstance(action, Create) and step.side == "host":
+            elif step.side == "host" and _starts_containers(action):
                 namespace = objects.namespace(pod)
                 used = [(kind, name) for kind, name in references(pod) if kind in self.world.virtual]
                 await asyncio.gather(
@@ -217,6 +220,11 @@ class Syncer:
         if volume is not None:
             claim = self.world.virtual["PersistentVolumeClaim"].get(claim_key(volume))
             await self._writer.execute(plan_volume(volume, claim))
+
+
+def _starts_containers(action: Action) -> bool:
+    """Whether containers begin by this write: with a Pod, or added to one."""
+    return isinstance(action, Create) or (isinstance(action, Patch) and action.subresource == "ephemeralcontainers")
 
 
 def _place(pod: Object | None) -> tuple[str, str]:

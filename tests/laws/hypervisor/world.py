@@ -105,6 +105,9 @@ def merge(have: Any, change: Any, *, strategic: bool = False) -> Any:
 def merge_list(have: list[Object], change: list[Object], by: str) -> list[Object]:
     items = {item[by]: item for item in have}
     for item in change:
+        if item.get("$patch") == "delete":
+            items.pop(item[by], None)
+            continue
         items[item[by]] = merge(items.get(item[by], {}), item, strategic=True)
     return list(items.values())
 

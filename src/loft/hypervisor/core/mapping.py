@@ -230,6 +230,8 @@ class Pair:
     host: Object | None
     names: Names
     context: Context
+    in_step: bool = False
+    """Whether the host object says all that the virtual one asks for, so that what was observed there counts here."""
 
 
 HostPatch = tuple[PatchKind, str, Object]
@@ -254,6 +256,10 @@ class Mapping:
     lifecycle: Lifecycle | None = None
     update: Update | None = None
     """How an existing host object is changed, for kinds that are mostly immutable; a merge patch by default."""
+    at_creation: Callable[[Object], Object] | None = None
+    """The part of a host body that can be given when the object is created; the whole by default."""
+    orphan_grace_s: int | None = None
+    """Grace period of a host object whose virtual object is gone; the object's own by default."""
     adopts: Callable[[Object, Object], bool] | None = None
     """Whether a host object without an owner is the one made beforehand for this virtual object."""
     refused_status: Callable[[Object, str], Object | None] | None = None

@@ -70,6 +70,12 @@ def status(obj: Object) -> Object:
     return obj.get("status") or {}
 
 
+def containers(pod: Object) -> list[Object]:
+    """Return all containers of a Pod: those that initialise it, its own, and those added for debugging."""
+    fields = ("initContainers", "containers", "ephemeralContainers")
+    return [item for field in fields for item in spec(pod).get(field) or ()]
+
+
 def is_deleting(obj: Object) -> bool:
     """Whether a deletion has begun."""
     return bool(metadata(obj).get("deletionTimestamp"))

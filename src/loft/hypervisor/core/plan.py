@@ -10,6 +10,8 @@ host object without our mark is never written.
 
 from __future__ import annotations
 
+import dataclasses
+
 from loft.core.action import Create, Delete, Event, Patch, PatchKind
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.body import back_patch, host_body, host_patch
@@ -54,7 +56,9 @@ def plan(mapping: Mapping, virtual: Object | None, host: Object | None, names: N
     if host is None:
         return _create(mapping, pair, wanted, refusals)
     steps = _tell(virtual, refusals, context)
-    steps += _update(mapping, wanted, host)
+    changes = _update(mapping, wanted, host)
+    steps += changes
+    pair = dataclasses.replace(pair, in_step=not changes)
     return steps + (mapping.back(pair) or [] if mapping.back else bring_back(mapping, pair))
 
 
@@ -68,10 +72,16 @@ def _adopts(mapping: Mapping, virtual: Object, host: Object) -> bool:
 
 
 def remove(mapping: Mapping, host: Object | None) -> list[Step]:
-    """Return the steps that delete a host object of ours, none when it is going already."""
-    if host is None or objects.is_deleting(host):
+    """Return the steps that delete a host object of ours, none when it is going already and soon enough."""
+    if host is None:
         return []
-    return [on_host(Delete(mapping.resource, objects.namespace(host), objects.name(host), uid=objects.uid(host)))]
+    grace_s = mapping.orphan_grace_s
+    if objects.is_deleting(host):
+        left_s = objects.metadata(host).get("deletionGracePeriodSeconds")
+        if grace_s is None or left_s is None or left_s <= grace_s:
+            return []
+    namespace, name = objects.namespace(host), objects.name(host)
+    return [on_host(Delete(mapping.resource, namespace, name, uid=objects.uid(host), grace_s=grace_s))]
 
 
 def _create(mapping: Mapping, pair: Pair, wanted: Object, refusals: list[Refusal]) -> list[Step]:
@@ -80,7 +90,7 @@ def _create(mapping: Mapping, pair: Pair, wanted: Object, refusals: list[Refusal
         taken = f"the host namespace has another {mapping.kind} named {wanted['metadata']['name']}: rename or remove it"
         return _show(mapping, virtual, taken) + _event(virtual, NAME_TAKEN, taken, context)
     if not refusals:
-        return [on_host(Create(mapping.resource, wanted))]
+        return [on_host(Create(mapping.resource, mapping.at_creation(wanted) if mapping.at_creation else wanted))]
     text = "; ".join(str(refusal) for refusal in refusals[:REFUSALS_TOLD_MAX])
     return _show(mapping, virtual, text) + _tell(virtual, refusals, context)
 

@@ -16,17 +16,24 @@ from loft.hypervisor.core.mapping import At, Compute, Copy, Fixed, Guard, HostPa
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.kinds.pod_containers import CONTAINERS
 from loft.hypervisor.kinds.pod_env import downward_annotations
-from loft.hypervisor.kinds.pod_lifecycle import lifecycle
-from loft.hypervisor.kinds.pod_network import dns_config, dns_policy, hostname
+from loft.hypervisor.kinds.pod_ephemeral import FIELD as EPHEMERAL
+from loft.hypervisor.kinds.pod_ephemeral import at_creation, ephemeral_containers, missing
+from loft.hypervisor.kinds.pod_lifecycle import lifecycle, was_bound
+from loft.hypervisor.kinds.pod_network import dns_config, dns_policy, hostname, hostname_override, is_fqdn_possible
 from loft.hypervisor.kinds.pod_placement import PLACEMENT
 from loft.hypervisor.kinds.pod_status import STATUS, back
 from loft.hypervisor.kinds.pod_volumes import volumes
 
 _SECURITY = "spec.securityContext"
-_LATER = "not supported in a virtual cluster yet"
 _RUNTIME = "runtime classes of the host cluster are not offered"
 _CLAIMS = "dynamic resource allocation is not synced to the host"
-_FQDN = "the host cannot give a container the fully qualified name of a virtual namespace"
+ORPHAN_GRACE_S = 1
+"""How long the containers of a host Pod have once the virtual Pod is gone.
+
+A virtual Pod that was bound goes after its host Pod, unless it is removed by force (`--grace-period=0 --force`). The
+least grace there is frees the name for its successor at once; none at all would take the Pod out of the host's books,
+quotas among them, while it may still run.
+"""
 
 
 def service_account(value: Any, at: At) -> str:
@@ -35,25 +42,41 @@ def service_account(value: Any, at: At) -> str:
 
 
 def update(wanted: Object, host: Object, mapping: Mapping) -> list[HostPatch]:
-    """Change what Kubernetes lets change on a Pod: images, resources (resize), deadline, labels, our annotations."""
-    patches: list[HostPatch] = []
+    """Change what Kubernetes lets change on a Pod.
+
+    These are images, resources (resize), new ephemeral containers, the deadline, labels, and our annotations.
+    """
     change = metadata_patch(wanted, host)
-    if not is_current(wanted, host):
-        sizes, images = _containers(wanted, host)
-        if sizes:
-            patches.append(("strategic", "resize", {"spec": sizes}))
-        deadline = wanted["spec"].get("activeDeadlineSeconds")
-        if deadline is not None and deadline != objects.spec(host).get("activeDeadlineSeconds"):
-            images["activeDeadlineSeconds"] = deadline
-        if images:
-            change["spec"] = images
-    # The digest goes last: what failed before it is tried again.
-    return [*patches, ("strategic", "", change)] if change else patches
+    if is_current(wanted, host):
+        return [("strategic", "", change)] if change else []
+    sizes, images = _containers(wanted, host)
+    deadline = wanted["spec"].get("activeDeadlineSeconds")
+    if deadline is not None and deadline != objects.spec(host).get("activeDeadlineSeconds"):
+        images["activeDeadlineSeconds"] = deadline
+    if images:
+        change["spec"] = images
+    patches: list[HostPatch] = []
+    added = missing(wanted, host)
+    if added:
+        patches.append(("strategic", EPHEMERAL.lower(), {"spec": {EPHEMERAL: added}}))
+    if sizes:
+        patches.append(("strategic", "resize", {"spec": sizes}))
+    if not patches:
+        return [("strategic", "", change)]
+    # The digest goes last: what failed before it is tried again. What the host may refuse holds up nothing else.
+    digest = change["metadata"]["annotations"].pop(objects.APPLIED)
+    applied: HostPatch = ("strategic", "", {"metadata": {"annotations": {objects.APPLIED: digest}}})
+    metadata = {field: value for field, value in change.pop("metadata").items() if value}
+    change |= {"metadata": metadata} if metadata else {}
+    return [*([("strategic", "", change)] if change else []), *patches, applied]
 
 
 def _containers(wanted: Object, host: Object) -> tuple[Object, Object]:
     """Return the resources and the images that differ, as strategic patches by container name."""
     sizes: Object = {}
+    whole = wanted["spec"].get("resources")
+    if whole and not covers(objects.spec(host).get("resources"), whole):
+        sizes["resources"] = whole
     images: Object = {}
     for field in ("containers", "initContainers"):
         have = {item["name"]: item for item in objects.spec(host).get(field) or ()}
@@ -73,16 +96,21 @@ def changeable(body: Object) -> Any:
     spec = body["spec"]
     containers = [
         [item.get("name"), item.get("image"), item.get("resources")]
-        for field in ("containers", "initContainers")
+        for field in ("containers", "initContainers", EPHEMERAL)
         for item in spec.get(field) or ()
     ]
     metadata = body["metadata"]
     annotations = {key: value for key, value in metadata["annotations"].items() if key != objects.APPLIED}
-    return [metadata["labels"], annotations, containers, spec.get("activeDeadlineSeconds")]
+    return [metadata["labels"], annotations, containers, spec.get("resources"), spec.get("activeDeadlineSeconds")]
 
 
 def refused_status(virtual: Object, message: str) -> Object | None:
-    """Show why a Pod stays Pending where people look: in its PodScheduled condition."""
+    """Show why a Pod stays Pending where people look: in its PodScheduled condition.
+
+    A Pod that has its node keeps that condition; what cannot be changed any more is told by the Event alone.
+    """
+    if was_bound(virtual):
+        return None
     wanted = {"type": "PodScheduled", "status": "False", "reason": "SyncRefused", "message": message}
     if covers(objects.find_condition(virtual, "PodScheduled"), wanted):
         return None
@@ -107,14 +135,16 @@ POD = Mapping(
         Fixed("spec.automountServiceAccountToken", False),
         Fixed("spec.enableServiceLinks", False),
         Compute("spec.hostname", hostname),
+        Compute("spec.hostnameOverride", hostname_override),
+        Compute("spec.setHostnameAsFQDN", is_fqdn_possible),
+        Compute("spec.ephemeralContainers", ephemeral_containers),
+        Copy("spec.readinessGates[*].conditionType"),
         Compute("spec.dnsPolicy", dns_policy),
         Compute("spec.dnsConfig", dns_config),
         Ignore("spec.{serviceAccount,subdomain,priorityClassName,priority,preemptionPolicy,schedulingGates}"),
         Guard("spec.{hostNetwork,hostPID,hostIPC}", baseline.unset, baseline.HOST_FIELD),
         Guard("spec.{runtimeClassName,overhead}", baseline.unset, _RUNTIME),
         Guard("spec.{resourceClaims}", baseline.unset, _CLAIMS),
-        Guard("spec.{ephemeralContainers,readinessGates}", baseline.unset, _LATER),
-        Guard("spec.setHostnameAsFQDN", baseline.unset, _FQDN),
         Copy(_SECURITY + ".{runAsUser,runAsGroup,runAsNonRoot,supplementalGroups,supplementalGroupsPolicy}"),
         Copy(_SECURITY + ".{fsGroup,fsGroupChangePolicy,seLinuxChangePolicy}"),
         Guard(_SECURITY + ".sysctls[*].name", baseline.is_sysctl, baseline.RULE),
@@ -130,6 +160,8 @@ POD = Mapping(
     annotations=downward_annotations,
     lifecycle=lifecycle,
     update=update,
+    at_creation=at_creation,
+    orphan_grace_s=ORPHAN_GRACE_S,
     digested=changeable,
     refused_status=refused_status,
     back=back,

@@ -41,6 +41,7 @@ _VARIABLE = compile_rules(
         Copy("valueFrom.{configMapKeyRef,secretKeyRef}.{key,optional}"),
         Copy("valueFrom.fieldRef.{apiVersion,fieldPath}"),
         Copy("valueFrom.resourceFieldRef.{containerName,resource,divisor}"),
+        Copy("valueFrom.fileKeyRef.{volumeName,path,key,optional}"),
     )
 )
 
@@ -159,17 +160,35 @@ def format_map(values: dict[str, str]) -> str:
     return "\n".join(f"{key}={_quote(value)}" for key, value in sorted(values.items()))
 
 
-_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+_ESCAPES = {
+    '"': '\\"',
+    "\\": "\\\\",
+    "\a": "\\a",
+    "\b": "\\b",
+    "\f": "\\f",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\t": "\\t",
+    "\v": "\\v",
+}
 
 
 def _quote(text: str) -> str:
-    return '"' + "".join(_ESCAPES.get(char, char) for char in text) + '"'
+    return '"' + "".join(_ESCAPES.get(char) or (char if char.isprintable() else _code(char)) for char in text) + '"'
+
+
+def _code(char: str) -> str:
+    """Return the escape of a character that cannot be printed, as Go's strconv.Quote has it."""
+    number = ord(char)
+    if number < 0x80:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
 def field_paths(pod: Object) -> Iterator[str]:
     """Yield every fieldPath that a Pod's variables and volumes name."""
     spec = objects.spec(pod)
-    for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
+    for container in objects.containers(pod):
         for item in container.get("env") or ():
             yield ((item.get("valueFrom") or {}).get("fieldRef") or {}).get("fieldPath") or ""
     for volume in spec.get("volumes") or ():

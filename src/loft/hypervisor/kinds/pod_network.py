@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from loft.hypervisor.core import objects
-from loft.hypervisor.core.mapping import ABSENT, At
+from loft.hypervisor.core.mapping import ABSENT, At, Refused
 from loft.hypervisor.core.objects import Object
 
 HOSTNAME_MAX = 63
@@ -53,3 +53,39 @@ def hostname(value: Any, at: At) -> str:
     if value is not ABSENT:
         return str(value)
     return objects.name(at.scope.source).replace(".", "-")[:HOSTNAME_MAX].rstrip("-")
+
+
+def hostname_override(value: Any, at: At) -> Any:
+    """Return a host name that `hostname`, one label, cannot say: the qualified one, or a Pod's name with dots.
+
+    A kubelet qualifies names by the namespace and domain it knows, which are the host's; so it is told the whole name.
+    Source: KEP-4762.
+    """
+    if value is not ABSENT:
+        return value
+    pod = at.scope.source
+    spec, name = objects.spec(pod), objects.name(pod)
+    if spec.get("hostNetwork"):
+        return ABSENT
+    if spec.get("setHostnameAsFQDN") and spec.get("subdomain"):
+        return qualified(pod, at.scope.context.settings.cluster_domain)
+    if not spec.get("hostname") and "." in name:
+        return name[:HOSTNAME_MAX].rstrip("-.")
+    return ABSENT
+
+
+def qualified(pod: Object, domain: str) -> str:
+    """Return the name of a Pod in its governing Service, as cluster DNS has it."""
+    spec = objects.spec(pod)
+    label = spec.get("hostname") or objects.name(pod)
+    return f"{label}.{spec['subdomain']}.{objects.namespace(pod)}.svc.{domain}"
+
+
+def is_fqdn_possible(value: Any, at: At) -> Any:
+    """Return nothing, since `hostnameOverride` says it. Raises: Refused for a name that no kernel takes."""
+    spec = objects.spec(at.scope.source)
+    if value is not ABSENT and value and spec.get("subdomain") and not spec.get("hostNetwork"):
+        name = qualified(at.scope.source, at.scope.context.settings.cluster_domain)
+        if len(name) > HOSTNAME_MAX:
+            raise Refused("", f"{name} is longer than {HOSTNAME_MAX} characters, the most a host name may have")
+    return ABSENT

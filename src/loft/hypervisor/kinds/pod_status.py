@@ -17,13 +17,18 @@ from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.side import Step, on_virtual
 from loft.hypervisor.core.texts import virtual_text
 from loft.hypervisor.core.translate import walk
+from loft.hypervisor.kinds.pod_ephemeral import refused_statuses
+from loft.hypervisor.kinds.pod_gates import bring_gates, gate_types
 
 BINDING = "binding"
 """The subresource by which a scheduler gives a Pod its node."""
 
-_C = "status.{containerStatuses,initContainerStatuses}[*]"
+_C = "status.{containerStatuses,initContainerStatuses,ephemeralContainerStatuses}[*]"
 _STATE = _C + ".{state,lastState}"
 _CLEARED = ("reason", "message")
+_PASSING = ("reason", "message", "resize", "nominatedNodeName")
+_VANISHING = ("AllContainersRestarting", "PodResizeInProgress", "PodResizePending")
+"""Conditions that the host takes away when they are over."""
 _MERGED_BY_IP = ("podIPs", "hostIPs")
 
 
@@ -35,7 +40,8 @@ def text(value: Any, at: At) -> Any:
 
 
 STATUS: tuple[Rule, ...] = (
-    Copy("status.{phase,reason,hostIP,podIP,startTime}"),
+    Copy("status.{phase,reason,hostIP,podIP,startTime,resize,nominatedNodeName,allocatedResources}"),
+    Copy("status.resources.{limits,requests}"),
     Compute("status.message", text),
     Copy("status.{hostIPs,podIPs}[*].ip"),
     Copy("status.conditions[*].{type,status,lastProbeTime,lastTransitionTime,reason}"),
@@ -61,6 +67,7 @@ def back(pair: Pair) -> list[Step] | None:
     node = objects.spec(host).get("nodeName")
     if node and not objects.spec(virtual).get("nodeName") and not objects.is_deleting(virtual):
         steps.append(on_virtual(Create(PODS, binding(virtual, node), subresource=BINDING)))
+    steps += bring_gates(pair, host)
     change = status_change(pair, host)
     if change:
         name, namespace, uid = objects.name(virtual), objects.namespace(virtual), objects.uid(virtual)
@@ -81,9 +88,10 @@ def status_change(pair: Pair, host: Object) -> Object:
     scope = Scope(pair.names, pair.context, host, objects.namespace(pair.virtual), strict=False, peer=pair.virtual)
     wanted = walk(_tree, {"status": objects.status(host)}, scope).get("status") or {}
     have = objects.status(pair.virtual)
-    seen = objects.status(host).get("observedGeneration")
-    if seen and seen == objects.metadata(host).get("generation") and objects.metadata(pair.virtual).get("generation"):
-        wanted["observedGeneration"] = objects.metadata(pair.virtual)["generation"]
+    _observe(pair, host, wanted)
+    refused = refused_statuses(pair)
+    if refused:
+        wanted["ephemeralContainerStatuses"] = [*wanted.get("ephemeralContainerStatuses", ()), *refused]
     change: Object = {}
     for field, value in wanted.items():
         if field == "conditions":
@@ -92,16 +100,36 @@ def status_change(pair: Pair, host: Object) -> Object:
                 change[field] = conditions
         elif not covers(have.get(field), value):
             change[field] = [{"$patch": "replace"}, *value] if field in _MERGED_BY_IP else value
-    for field in _CLEARED:
+    for field in _PASSING:
         if field in have and field not in wanted:
             change[field] = None
     return change
 
 
+def _observe(pair: Pair, host: Object, wanted: Object) -> None:
+    """Say what generation of the virtual Pod the host has seen, as far as it has seen the newest of its own."""
+    newest, ours = objects.metadata(host).get("generation"), objects.metadata(pair.virtual).get("generation")
+    if not pair.in_step or not newest or not ours:
+        return
+    if objects.status(host).get("observedGeneration") == newest:
+        wanted["observedGeneration"] = ours
+    for condition in wanted.get("conditions") or ():
+        if objects.find_condition(host, condition["type"]).get("observedGeneration") == newest:
+            condition["observedGeneration"] = ours
+
+
 def _conditions(wanted: list[Object], virtual: Object) -> list[Object]:
-    """Return the conditions that differ; one that lost its reason or message loses it inside too."""
-    result = []
+    """Return the conditions that differ; one that lost its reason or message loses it inside too.
+
+    Those that gate readiness are the tenant's own and go the other way.
+    """
+    seen = {condition["type"] for condition in wanted}
+    over = [kind for kind in _VANISHING if kind not in seen and objects.find_condition(virtual, kind)]
+    result: list[Object] = [{"type": kind, "$patch": "delete"} for kind in over]
+    own = gate_types(virtual)
     for condition in wanted:
+        if condition["type"] in own:
+            continue
         have = objects.find_condition(virtual, condition["type"])
         gone = {field: None for field in _CLEARED if field in have and field not in condition}
         if gone or not covers(have, condition):

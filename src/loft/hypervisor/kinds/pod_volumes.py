@@ -157,7 +157,7 @@ def references(pod: Object) -> list[tuple[str, str]]:
     spec = objects.spec(pod)
     found = [
         (kind, (holder.get(field) or {}).get("name"))
-        for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+        for container in objects.containers(pod)
         for holder, fields in _holders(container)
         for field, kind in fields
     ]
