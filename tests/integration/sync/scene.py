@@ -105,6 +105,7 @@ class Scene:
                     "containerID": "containerd://1",
                     "ready": True,
                     "restartCount": 0,
+                    "resources": container.get("resources") or {},
                     "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
                 }
             ],

@@ -18,7 +18,7 @@ from loft.hypervisor.kinds.pod_containers import CONTAINERS
 from loft.hypervisor.kinds.pod_env import downward_annotations
 from loft.hypervisor.kinds.pod_ephemeral import FIELD as EPHEMERAL
 from loft.hypervisor.kinds.pod_ephemeral import at_creation, ephemeral_containers, missing
-from loft.hypervisor.kinds.pod_lifecycle import lifecycle, was_bound
+from loft.hypervisor.kinds.pod_lifecycle import FORCED_S, lifecycle, was_bound
 from loft.hypervisor.kinds.pod_network import dns_config, dns_policy, hostname, hostname_override, is_fqdn_possible
 from loft.hypervisor.kinds.pod_placement import PLACEMENT
 from loft.hypervisor.kinds.pod_status import STATUS, back
@@ -27,13 +27,6 @@ from loft.hypervisor.kinds.pod_volumes import volumes
 _SECURITY = "spec.securityContext"
 _RUNTIME = "runtime classes of the host cluster are not offered"
 _CLAIMS = "dynamic resource allocation is not synced to the host"
-ORPHAN_GRACE_S = 1
-"""How long the containers of a host Pod have once the virtual Pod is gone.
-
-A virtual Pod that was bound goes after its host Pod, unless it is removed by force (`--grace-period=0 --force`). The
-least grace there is frees the name for its successor at once; none at all would take the Pod out of the host's books,
-quotas among them, while it may still run.
-"""
 
 
 def service_account(value: Any, at: At) -> str:
@@ -68,7 +61,8 @@ def update(wanted: Object, host: Object, mapping: Mapping) -> list[HostPatch]:
     applied: HostPatch = ("strategic", "", {"metadata": {"annotations": {objects.APPLIED: digest}}})
     metadata = {field: value for field, value in change.pop("metadata").items() if value}
     change |= {"metadata": metadata} if metadata else {}
-    return [*([("strategic", "", change)] if change else []), *patches, applied]
+    first: list[HostPatch] = [("strategic", "", change)] if change else []
+    return [*first, *patches, applied]
 
 
 def _containers(wanted: Object, host: Object) -> tuple[Object, Object]:
@@ -161,7 +155,8 @@ POD = Mapping(
     lifecycle=lifecycle,
     update=update,
     at_creation=at_creation,
-    orphan_grace_s=ORPHAN_GRACE_S,
+    # A virtual Pod that was bound goes after its host Pod, unless it was removed by force.
+    orphan_grace_s=FORCED_S,
     digested=changeable,
     refused_status=refused_status,
     back=back,

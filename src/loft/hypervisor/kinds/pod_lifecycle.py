@@ -19,6 +19,12 @@ from loft.hypervisor.kinds.pod_status import back
 
 SOON_S = 0
 """Remove the object now: nothing runs for it any more."""
+FORCED_S = 1
+"""How long the containers of a host Pod have when the virtual Pod is removed by force (`--grace-period=0 --force`).
+
+The least grace there is frees the name for a successor almost at once; none at all would take the Pod out of the
+host's books, quotas among them, while it may still run.
+"""
 
 
 def is_finished(pod: Object) -> bool:
@@ -72,6 +78,7 @@ def _begin(pair: Pair) -> list[Step] | None:
 
 def _terminate(pair: Pair, host: Object) -> list[Step]:
     wanted_s = objects.metadata(pair.virtual).get("deletionGracePeriodSeconds")
+    wanted_s = wanted_s if wanted_s is None else max(wanted_s, FORCED_S)
     running_s = objects.metadata(host).get("deletionGracePeriodSeconds")
     steps = back(pair) or []
     if not objects.is_deleting(host) or (wanted_s is not None and running_s is not None and wanted_s < running_s):
