@@ -81,7 +81,9 @@ def test_a_debugger_with_power_is_refused_where_kubectl_looks(tell: Tell) -> Non
 def test_a_resize_goes_there_and_its_outcome_comes_back(tell: Tell) -> None:
     async def story(scene: Scene) -> None:
         ns = await scene.namespace(f"{scene.name}-a")
-        await make(scene.host, NODES, {"metadata": {"name": NODE}})
+        amounts = {"cpu": "8", "memory": "8Gi", "pods": "10"}
+        status = {"capacity": amounts, "allocatable": amounts}
+        await make(scene.host, NODES, {"metadata": {"name": NODE}, "status": status})
         small = {"name": "main", "image": "demo", "resources": {"requests": {"cpu": "100m"}, "limits": {"cpu": "200m"}}}
         host, _ = await run_pod(scene, ns, containers=[small])
         name = host["metadata"]["name"]
@@ -136,7 +138,6 @@ def test_a_resize_goes_there_and_its_outcome_comes_back(tell: Tell) -> None:
 def test_a_resize_that_the_host_refuses_holds_up_nothing_else(tell: Tell) -> None:
     async def story(scene: Scene) -> None:
         ns = await scene.namespace(f"{scene.name}-a")
-        await make(scene.host, NODES, {"metadata": {"name": NODE}})
         small = {"name": "main", "image": "demo", "resources": {"requests": {"cpu": "100m"}, "limits": {"cpu": "200m"}}}
         host, _ = await run_pod(scene, ns, containers=[small])
         limit = {"limits": [{"type": "Container", "max": {"cpu": "300m"}}]}
