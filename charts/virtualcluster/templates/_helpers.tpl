@@ -86,6 +86,7 @@ that cannot be honoured is refused by name.
   "allNodes" .Values.sync.nodes.syncAllNodes
   "nodeSelector" .Values.sync.nodes.nodeSelector
   "scheduler" .Values.scheduler.enabled
+  "metrics" .Values.metrics.enabled
   "dnsEnabled" .Values.dns.enabled
   "dnsImage" .Values.dns.image
   "dnsReplicas" (int .Values.dns.replicas)

@@ -158,6 +158,13 @@ def webhook_pair(data: Mapping[str, bytes], now: datetime, hours: int) -> KeyPai
     return issue(ca, common_name="webhook", ips=("127.0.0.1",), usage="server", now=now, hours=hours)
 
 
+def metrics_pair(data: Mapping[str, bytes], name: str, now: datetime, hours: int) -> KeyPair:
+    """Issue the serving certificate of metrics.k8s.io, which the API server expects under its Service's name."""
+    return issue(
+        authority(data, "webhook-ca"), common_name="metrics", dns=(name,), usage="server", now=now, hours=hours
+    )
+
+
 def client_pairs(data: Mapping[str, bytes], now: datetime, hours: int) -> ClientPairs:
     """Issue the certificates of people inside the namespace (kubeconfig) and of the gateway."""
     ca = authority(data, "ca")

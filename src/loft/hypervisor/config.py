@@ -32,6 +32,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     all_nodes: bool = False
     node_selector: str = ""
     scheduler: bool = False
+    metrics: bool = True
+    """Whether metrics.k8s.io is served inside while the host has it."""
     dns_image: str = "loft.sh/coredns:v1.15.0"
     dns_enabled: bool = True
     dns_replicas: int = 1

@@ -1,7 +1,7 @@
 """The one way out of the virtual API server: an HTTP CONNECT proxy on a unix socket (egress selector).
 
 The API server is told to use it for nodes, pods, services and webhooks (`cluster`) and for everything else it would
-dial (`controlplane`). Node and webhook connections end here, in this process: neither listens on any network.
+dial (`controlplane`). Node, webhook and metrics connections end here, in this process: none listens on any network.
 Source: kubernetes.io/docs/tasks/extend-kubernetes/setup-konnectivity (egress selector configuration), KEP-1281.
 """
 
@@ -34,8 +34,10 @@ class Ways(msgspec.Struct, frozen=True):
     known: Callable[[str], Known]
     kubelet: Serve
     webhook: Serve
+    metrics: Serve
     kubelet_port: int = 10250
     webhook_port: int = 10251
+    metrics_port: int = 10252
 
 
 class Egress:
@@ -45,7 +47,8 @@ class Egress:
         self._socket = socket
         self._ways = ways
         self._open = 0
-        self.counts: dict[str, int] = {"kubelet": 0, "webhook": 0, "dial": 0, "refused": 0, "failed": 0}
+        results = ("kubelet", "webhook", "metrics", "dial", "refused", "failed")
+        self.counts: dict[str, int] = dict.fromkeys(results, 0)
         """Connections so far, by what became of them; for metrics."""
 
     async def run(self) -> None:
@@ -79,6 +82,7 @@ class Egress:
                 self._ways.known(target.address),
                 kubelet_port=self._ways.kubelet_port,
                 webhook_port=self._ways.webhook_port,
+                metrics_port=self._ways.metrics_port,
             )
         except Refused as refused:
             self.counts["refused"] += 1
@@ -93,7 +97,8 @@ class Egress:
             await self._dial(target, stream)
             return
         await _answer(stream[1], 200, "Connection established")
-        await (self._ways.kubelet if way == "kubelet" else self._ways.webhook)(target, stream)
+        serve = {"kubelet": self._ways.kubelet, "webhook": self._ways.webhook, "metrics": self._ways.metrics}[way]
+        await serve(target, stream)
 
     async def _dial(self, target: Target, stream: Stream) -> None:
         try:

@@ -14,6 +14,8 @@ from typing import Literal
 import msgspec
 
 LOOPBACK = "127.0.0.1"
+HYPERVISOR_HOST = "hypervisor.invalid"
+"""This process by name, for backends that need a Service; nobody's DNS resolves the name (RFC 6761)."""
 
 
 class Refused(Exception):
@@ -21,7 +23,7 @@ class Refused(Exception):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Where the API server wants to connect to; `address` is an IP address in its usual spelling."""
+    """Where the API server wants to connect to; `address` is an IP address in its usual spelling, or ourselves."""
 
     address: str
     port: int
@@ -38,29 +40,31 @@ class Known(msgspec.Struct, frozen=True):
     """ClusterIP of a synced service."""
 
 
-Way = Literal["kubelet", "webhook", "dial"]
+Way = Literal["kubelet", "webhook", "metrics", "dial"]
 
 
 def parse_target(authority: str) -> Target:
     """Read the target of a CONNECT request.
 
-    Raises: Refused for anything but an IP address and a port: a name would be looked up with the host's DNS, by
-    whoever controls it.
+    Raises: Refused for anything but an IP address (or ourselves) and a port: a name would be looked up with the
+    host's DNS, by whoever controls it.
     """
     host, _, port = authority.rpartition(":")
-    try:
-        address = ipaddress.ip_address(host.strip("[]"))
-        number = int(port) if port.isascii() and port.isdigit() else 0
-    except ValueError as error:
-        raise Refused("only IP addresses can be reached") from error
+    number = int(port) if port.isascii() and port.isdigit() and len(port) < 6 else 0
     if not 0 < number < 65536:
         raise Refused("the port is not a number from 1 to 65535")
+    if host == HYPERVISOR_HOST:
+        return Target(host, number)
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError as error:
+        raise Refused("only IP addresses can be reached") from error
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
         address = address.ipv4_mapped
     return Target(str(address), number)
 
 
-def route(target: Target, known: Known, *, kubelet_port: int, webhook_port: int) -> Way:
+def route(target: Target, known: Known, *, kubelet_port: int, webhook_port: int, metrics_port: int) -> Way:
     """Return by which way a target is served.
 
     Nodes come first: a pod on the host network has its node's address, and nothing of a node but the kubelet API,
@@ -69,6 +73,10 @@ def route(target: Target, known: Known, *, kubelet_port: int, webhook_port: int)
     """
     if target.address == LOOPBACK and target.port == webhook_port:
         return "webhook"
+    if target.address == HYPERVISOR_HOST:
+        if target.port == metrics_port:
+            return "metrics"
+        raise Refused("the hypervisor serves metrics only by this name")
     if known.is_node:
         if target.port == kubelet_port:
             return "kubelet"

@@ -17,12 +17,13 @@ from typing import Any
 import msgspec
 
 from loft.hypervisor.core import objects
-from loft.hypervisor.core.names import Names
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.texts import virtual_text
 from loft.hypervisor.egress_rules import Target
 from loft.hypervisor.http1 import Connection, Exchange, close
 from loft.hypervisor.kubelet_routes import NodeCall, PodCall, Unsupported, host_target, parse
+from loft.hypervisor.metrics import HostMetrics
+from loft.hypervisor.metrics_plan import Measured, summary
 from loft.hypervisor.neighbours import Neighbours
 from loft.hypervisor.serving import peer_name
 from loft.hypervisor.splice import Stream, splice
@@ -52,7 +53,7 @@ class Kubelet:
         self,
         host: Client,
         neighbours: Neighbours,
-        names: Names,
+        metrics: HostMetrics,
         *,
         context: Callable[[str], ssl.SSLContext],
         client_name: str,
@@ -60,7 +61,8 @@ class Kubelet:
         """`context` returns the TLS context of a node address; `client_name` is who alone may call."""
         self._host = host
         self._neighbours = neighbours
-        self._names = names
+        self._names = neighbours.names
+        self._metrics = metrics
         self._context = context
         self._client_name = client_name
 
@@ -104,8 +106,20 @@ class Kubelet:
         if call.what == "healthz":
             await exchange.respond(200, b"ok")
             return
-        pods = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": self._neighbours.pods_on(address)}
-        await exchange.respond(200, msgspec.json.encode(pods), "application/json")
+        pods = self._neighbours.pods_on(address)
+        if call.what == "pods":
+            body: Object = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods}
+        else:
+            body = summary(self._neighbours.node_at(address), pods, await self._measured())
+        await exchange.respond(200, msgspec.json.encode(body), "application/json")
+
+    async def _measured(self) -> list[Measured]:
+        """Return the host's figures of pods, none while it gives none: which pods there are is known all the same."""
+        try:
+            return await self._metrics.pods()
+        except ApiError as error:
+            log.info("the host's metrics cannot be read: %s", error)
+            return []
 
     async def _logs(self, call: PodCall, found: tuple[Object, Object], exchange: Exchange) -> None:
         target = host_target(call, self._names.host_namespace, objects.name(found[1]))

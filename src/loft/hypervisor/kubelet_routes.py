@@ -48,7 +48,8 @@ _PARAMETERS: dict[Action, dict[str, str]] = {
     "portforward": {"port": "ports"},
 }
 _FLAGS = {"stdin", "stdout", "stderr", "tty"}
-_WHOLE = ("healthz", "pods")
+Whole = Literal["healthz", "pods", "stats/summary"]
+_WHOLE: tuple[Whole, ...] = ("healthz", "pods", "stats/summary")
 
 
 class Unsupported(Exception):
@@ -74,7 +75,7 @@ class PodCall(msgspec.Struct, frozen=True):
 class NodeCall(msgspec.Struct, frozen=True):
     """A call about the whole node."""
 
-    what: Literal["healthz", "pods"]
+    what: Whole
 
 
 def parse(method: str, path: str, query: Query) -> PodCall | NodeCall:
@@ -85,11 +86,11 @@ def parse(method: str, path: str, query: Query) -> PodCall | NodeCall:
         if method not in _METHODS[action]:
             raise Unsupported(405, f"{method} is not supported for {parts[0]}")
         return _pod_call(action, parts[1:], query)
-    whole = "/".join(parts)
-    if whole in _WHOLE:
-        if method != "GET":
-            raise Unsupported(405, f"{method} is not supported for /{whole}")
-        return NodeCall("pods" if whole == "pods" else "healthz")
+    for whole in _WHOLE:
+        if whole == "/".join(parts):
+            if method != "GET":
+                raise Unsupported(405, f"{method} is not supported for /{whole}")
+            return NodeCall(whole)
     raise Unsupported(501, f"/{parts[0][:64]} is not supported by a virtual node")
 
 

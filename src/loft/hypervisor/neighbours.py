@@ -18,6 +18,7 @@ class Neighbours:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self.names = world.names
 
     def known(self, address: str) -> Known:
         """Return what is known about an IP address."""
@@ -46,6 +47,11 @@ class Neighbours:
         if "Pod" not in self._world.virtual:
             return []
         return [pod for name in sorted(names) for pod in self._world.virtual["Pod"].by_index("node", name)]
+
+    def node_at(self, address: str) -> str:
+        """Return the name of the virtual node that has this address, "" when there is none."""
+        found = [node for node in self._world.nodes.list() if is_ours(node) and address in _node_addresses(node)]
+        return objects.name(found[0]) if found else ""
 
     def _host(self, kind: str) -> list[Object]:
         return self._world.host[kind].list() if kind in self._world.host else []

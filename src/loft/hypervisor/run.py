@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from loft.core.resource import (
+    APISERVICES,
     CLUSTERROLEBINDINGS,
     CLUSTERROLES,
     CONFIGMAPS,
@@ -34,7 +35,14 @@ from loft.hypervisor.admission import PATH, ServiceAdmission
 from loft.hypervisor.admission_plan import webhook_configuration
 from loft.hypervisor.apiservice import endpoint_objects, plan_service
 from loft.hypervisor.bootstrap import apply_all, follow_storage_classes
-from loft.hypervisor.certificates import CREDENTIAL_FILE, KUBELET_CLIENT_USER, node_serving_pair, webhook_pair
+from loft.hypervisor.certificates import (
+    CREDENTIAL_FILE,
+    FRONT_PROXY_USER,
+    KUBELET_CLIENT_USER,
+    metrics_pair,
+    node_serving_pair,
+    webhook_pair,
+)
 from loft.hypervisor.config import ACCESS_KEY, Config, ConfigError, Pod, parse_access
 from loft.hypervisor.control_plane_files import API_SERVER, EGRESS_SOCKET
 from loft.hypervisor.core.names import Names
@@ -44,6 +52,8 @@ from loft.hypervisor.egress import Egress, Ways
 from loft.hypervisor.health import PORT, Health
 from loft.hypervisor.keeper import Keeper
 from loft.hypervisor.kubelet import Kubelet
+from loft.hypervisor.metrics import HostMetrics, MetricsApi, offer
+from loft.hypervisor.metrics_plan import SERVER_NAME
 from loft.hypervisor.neighbours import Neighbours
 from loft.hypervisor.serving import server_context
 from loft.hypervisor.settings import Settings
@@ -106,6 +116,10 @@ class ServingContexts:
         """Return the context of the admission webhook."""
         return self._get("")
 
+    def metrics(self) -> ssl.SSLContext:
+        """Return the context of metrics.k8s.io."""
+        return self._get(SERVER_NAME)
+
     def _get(self, address: str) -> ssl.SSLContext:
         now = datetime.now(UTC)
         known = self._known.get(address)
@@ -117,6 +131,8 @@ class ServingContexts:
     def _issue(self, address: str, now: datetime) -> tuple[KeyPair, bytes]:
         if not address:
             return webhook_pair(self._data, now, self._hours), b""
+        if address == SERVER_NAME:
+            return metrics_pair(self._data, address, now, self._hours), self._data["front-proxy-ca.crt"]
         return node_serving_pair(self._data, address, now, self._hours), self._data["kubelet-client-ca.crt"]
 
 
@@ -141,11 +157,13 @@ class Hypervisor:
         self.world = self.syncer.world if config.replicas == 1 else World(self.host, self.virtual, self.settings)
         neighbours = Neighbours(self.world)
         contexts = ServingContexts(data, config.certificate_hours)
-        kubelet = Kubelet(self.host, neighbours, self.names, context=contexts.node, client_name=KUBELET_CLIENT_USER)
+        self.metrics = HostMetrics(self.host, self.world)
+        kubelet = Kubelet(self.host, neighbours, self.metrics, context=contexts.node, client_name=KUBELET_CLIENT_USER)
+        figures = MetricsApi(self.metrics, context=contexts.metrics, client_name=FRONT_PROXY_USER)
         self.admission = ServiceAdmission(
             self.host, self.world, self.names, context=contexts.webhook, owner=facts.owner
         )
-        ways = Ways(neighbours.known, kubelet.serve, self.admission.serve, webhook_port=WEBHOOK_PORT)
+        ways = Ways(neighbours.known, kubelet.serve, self.admission.serve, figures.serve, webhook_port=WEBHOOK_PORT)
         self.egress = Egress(self.places.egress_socket, ways)
         health = Health(self.check, self.figures)
         async with asyncio.TaskGroup() as group:
@@ -195,6 +213,9 @@ class Hypervisor:
                 group.create_task(
                     keep_running("storage", lambda: follow_storage_classes(self.host, classes, keeper.want))
                 )
+                if self.config.metrics:
+                    ca = str(msgspec.to_builtins(self._data["webhook-ca.crt"]))
+                    group.create_task(keep_running("metrics", lambda: offer(self.metrics, ca, keeper.want)))
                 self._missing = "waiting for the access rules and the webhook to be in place"
                 await keeper.settled()
                 await self._become_ready()
@@ -216,7 +237,8 @@ class Hypervisor:
         return time.monotonic() - self._began
 
     def _keeper(self) -> Keeper:
-        resources = (MUTATINGWEBHOOKS, CLUSTERROLES, CLUSTERROLEBINDINGS, ENDPOINTS, ENDPOINTSLICES, STORAGECLASSES)
+        resources = [MUTATINGWEBHOOKS, CLUSTERROLES, CLUSTERROLEBINDINGS, ENDPOINTS, ENDPOINTSLICES, STORAGECLASSES]
+        resources += [SERVICES, APISERVICES] if self.config.metrics else []
         keeper = Keeper(self.virtual, resources)
         if "Service" in self.config.kinds:
             url = f"https://127.0.0.1:{WEBHOOK_PORT}{PATH}"

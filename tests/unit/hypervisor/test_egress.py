@@ -36,7 +36,7 @@ async def unused(_: Target, stream: Stream) -> None:
 def with_proxy(
     tmp_path: Path, known: Callable[[str], Known], client: Callable[[Path], Awaitable[None]]
 ) -> dict[str, int]:
-    proxy = Egress(tmp_path / "egress.sock", Ways(known, unused, over_tls))
+    proxy = Egress(tmp_path / "egress.sock", Ways(known, unused, over_tls, unused))
 
     async def main() -> None:
         running = asyncio.ensure_future(proxy.run())

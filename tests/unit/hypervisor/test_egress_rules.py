@@ -8,7 +8,7 @@ NOBODY = Known()
 
 
 def way(address: str, port: int, known: Known = NOBODY) -> str:
-    return route(Target(address, port), known, kubelet_port=10250, webhook_port=10251)
+    return route(Target(address, port), known, kubelet_port=10250, webhook_port=10251, metrics_port=10252)
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,7 @@ def way(address: str, port: int, known: Known = NOBODY) -> str:
     [
         ("10.0.0.5", 10250, Known(is_node=True), "kubelet"),
         ("127.0.0.1", 10251, NOBODY, "webhook"),
+        ("hypervisor.invalid", 10252, NOBODY, "metrics"),
         ("10.1.0.9", 8080, Known(is_pod=True), "dial"),
         ("10.96.0.9", 443, Known(is_service=True), "dial"),
     ],
@@ -36,6 +37,8 @@ def test_what_belongs_to_the_virtual_cluster_is_reached(address: str, port: int,
         ("127.0.0.1", 8080, Known(is_pod=True)),
         ("10.96.0.1", 443, NOBODY),
         ("::1", 10251, NOBODY),
+        ("127.0.0.1", 10252, NOBODY),
+        ("hypervisor.invalid", 8080, Known(is_pod=True)),
         ("0.0.0.0", 80, Known(is_pod=True)),
         ("93.184.216.34", 443, NOBODY),
     ],
@@ -50,6 +53,7 @@ def test_everything_else_is_refused(address: str, port: int, known: Known) -> No
     [
         ("10.0.0.5:10250", Target("10.0.0.5", 10250)),
         ("[fd00::1]:443", Target("fd00::1", 443)),
+        ("hypervisor.invalid:10252", Target("hypervisor.invalid", 10252)),
         # An IPv4 address in IPv6 clothes must not slip past the rules for its own family.
         ("[::ffff:169.254.169.254]:80", Target("169.254.169.254", 80)),
         ("[::ffff:127.0.0.1]:80", Target("127.0.0.1", 80)),

@@ -55,7 +55,7 @@ def test_whole_node_calls() -> None:
         ("POST", "/checkpoint/default/web/c", 501),
         ("GET", "/debug/pprof/heap", 501),
         ("GET", "/runningpods/", 501),
-        ("GET", "/stats/summary", 501),
+        ("GET", "/stats", 501),
         ("DELETE", "/exec/default/web/c", 405),
         ("POST", "/containerLogs/default/web/c", 405),
         ("POST", "/pods", 405),

@@ -16,14 +16,15 @@ from loft.hypervisor.core.mapping import Copy, Guard, Labels, Mapping
 from loft.hypervisor.core.objects import Object
 
 API_SERVER = "default/kubernetes"
+METRICS = "kube-system/loft-hypervisor"
 
 _BORROWED = "tenants may not claim addresses of the host network (CVE-2020-8554)"
 _CLASS = "load balancer classes belong to the host cluster"
 
 
 def is_not_api_server(virtual: Object, context: Context) -> bool:
-    """Sync all but the Service in front of the virtual API server, which stands for a host Service already."""
-    return objects.key(virtual) != API_SERVER
+    """Sync all but the Services in front of the virtual API server and of its metrics: they lead to ourselves."""
+    return objects.key(virtual) not in (API_SERVER, METRICS)
 
 
 def is_reservation_of(virtual: Object, host: Object) -> bool:
