@@ -18,7 +18,7 @@ from loft.hypervisor.kinds.pod_containers import CONTAINERS
 from loft.hypervisor.kinds.pod_env import downward_annotations
 from loft.hypervisor.kinds.pod_ephemeral import FIELD as EPHEMERAL
 from loft.hypervisor.kinds.pod_ephemeral import at_creation, ephemeral_containers, missing
-from loft.hypervisor.kinds.pod_lifecycle import FORCED_S, lifecycle, was_bound
+from loft.hypervisor.kinds.pod_lifecycle import FORCED_S, lifecycle
 from loft.hypervisor.kinds.pod_network import dns_config, dns_policy, hostname, hostname_override, is_fqdn_possible
 from loft.hypervisor.kinds.pod_placement import PLACEMENT
 from loft.hypervisor.kinds.pod_status import STATUS, back
@@ -101,9 +101,9 @@ def changeable(body: Object) -> Any:
 def refused_status(virtual: Object, message: str) -> Object | None:
     """Show why a Pod stays Pending where people look: in its PodScheduled condition.
 
-    A Pod that has its node keeps that condition; what cannot be changed any more is told by the Event alone.
+    A Pod that has begun keeps that condition; what cannot be changed any more is told by the Event alone.
     """
-    if was_bound(virtual):
+    if objects.status(virtual).get("startTime"):
         return None
     wanted = {"type": "PodScheduled", "status": "False", "reason": "SyncRefused", "message": message}
     if covers(objects.find_condition(virtual, "PodScheduled"), wanted):
