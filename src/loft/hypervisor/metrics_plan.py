@@ -169,7 +169,8 @@ def _pod_stats(pod: Object, figures: Object) -> Object:
     time = figures.get("timestamp")
     began = {
         item["name"]: ((item.get("state") or {}).get("running") or {}).get("startedAt")
-        for item in objects.status(pod).get("containerStatuses") or ()
+        for field in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+        for item in objects.status(pod).get(field) or ()
     }
     parts = [
         {"name": item["name"], "startTime": began.get(item["name"]), **_stats(time, _amounts(item["usage"]))}
