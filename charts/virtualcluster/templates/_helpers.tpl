@@ -87,6 +87,7 @@ that cannot be honoured is refused by name.
   "nodeSelector" .Values.sync.nodes.nodeSelector
   "scheduler" .Values.scheduler.enabled
   "metrics" .Values.metrics.enabled
+  "podSecurity" .Values.isolation.podSecurityStandard
   "dnsEnabled" .Values.dns.enabled
   "dnsImage" .Values.dns.image
   "dnsReplicas" (int .Values.dns.replicas)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -42,6 +43,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     certificate_hours: int = 24 * 365
     extra_names: tuple[str, ...] = ()
     """Further names and IP addresses in the API server's certificate."""
+    pod_security: Literal["baseline", "restricted", "privileged"] = "baseline"
     storage_classes: tuple[str, ...] = ("*",)
     tolerations: tuple[str, ...] = ("node.kubernetes.io/",)
 

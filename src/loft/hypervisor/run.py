@@ -368,6 +368,7 @@ def settings_of(config: Config, facts: certs.HostFacts) -> Settings:
         all_nodes=config.all_nodes or config.scheduler,
         node_selector=config.node_selector,
         kubernetes_version=config.kubernetes_version,
+        pod_security=config.pod_security,
         storage_classes=config.storage_classes,
         tolerations=config.tolerations,
     )

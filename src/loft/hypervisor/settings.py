@@ -51,6 +51,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A reserved host Service that no virtual Service has claimed for so long is released."""
     storage_classes: tuple[str, ...] = ("*",)
     """Host StorageClasses that tenants may name; `*` allows every one."""
+    pod_security: str = "baseline"
+    """The Pod Security level that tenants' pods must meet: baseline, restricted or privileged (no rule at all)."""
     tolerations: tuple[str, ...] = ("node.kubernetes.io/",)
     """Taint keys (or prefixes ending in `/`) that tenants may tolerate; other tolerations stay inside."""
 

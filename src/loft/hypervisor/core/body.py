@@ -58,7 +58,8 @@ def host_body(mapping: Mapping, virtual: Object, scope: Scope) -> tuple[Object, 
         metadata["ownerReferences"] = [context.settings.owner]
     body = {"apiVersion": mapping.resource.api_version, "kind": mapping.kind, "metadata": metadata} | content
     annotations[objects.APPLIED] = digest(mapping.digested(body) if mapping.digested else body)
-    return body, scope.refusals
+    checked = mapping.checks(virtual, context) if mapping.checks else []
+    return body, scope.refusals + checked
 
 
 def digest(body: Any) -> str:

@@ -128,6 +128,8 @@ class Guard:
     path: str
     allowed: Callable[[Any], bool]
     rule: str
+    lifted_by: str = ""
+    """The Pod Security level at which the host's owner allows every value here."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -256,6 +258,8 @@ class Mapping:
     lifecycle: Lifecycle | None = None
     update: Update | None = None
     """How an existing host object is changed, for kinds that are mostly immutable; a merge patch by default."""
+    checks: Callable[[Object, Context], list[Refusal]] | None = None
+    """Rules over a whole object, which no rule about one field can say."""
     at_creation: Callable[[Object], Object] | None = None
     """The part of a host body that can be given when the object is created; the whole by default."""
     orphan_grace_s: int | None = None

@@ -92,8 +92,9 @@ def _cross(rule: Rule, value: Any, at: At) -> Any:
             return fixed
         case Ref():
             return at.scope.names.host(at.scope.namespace, value) if value else ABSENT
-        case Guard(_, allowed, why):
-            return _guard(value, at, allowed(value), why)
+        case Guard(_, allowed, why, level):
+            is_lifted = bool(level) and at.scope.context.settings.pod_security == level
+            return _guard(value, at, is_lifted or allowed(value), why)
         case Labels():
             return _fenced(value, at.scope) if value else ABSENT
         case LabelSelector():

@@ -21,6 +21,7 @@ from loft.hypervisor.kinds.pod_ephemeral import at_creation, ephemeral_container
 from loft.hypervisor.kinds.pod_lifecycle import FORCED_S, lifecycle
 from loft.hypervisor.kinds.pod_network import dns_config, dns_policy, hostname, hostname_override, is_fqdn_possible
 from loft.hypervisor.kinds.pod_placement import PLACEMENT
+from loft.hypervisor.kinds.pod_security import baseline_guard, pod_refusals
 from loft.hypervisor.kinds.pod_status import STATUS, back
 from loft.hypervisor.kinds.pod_volumes import volumes
 
@@ -136,23 +137,24 @@ POD = Mapping(
         Compute("spec.dnsPolicy", dns_policy),
         Compute("spec.dnsConfig", dns_config),
         Ignore("spec.{serviceAccount,subdomain,priorityClassName,priority,preemptionPolicy,schedulingGates}"),
-        Guard("spec.{hostNetwork,hostPID,hostIPC}", baseline.unset, baseline.HOST_FIELD),
+        baseline_guard("spec.{hostNetwork,hostPID,hostIPC}", baseline.unset, baseline.HOST_FIELD),
         Guard("spec.{runtimeClassName,overhead}", baseline.unset, _RUNTIME),
         Guard("spec.{resourceClaims}", baseline.unset, _CLAIMS),
         Copy(_SECURITY + ".{runAsUser,runAsGroup,runAsNonRoot,supplementalGroups,supplementalGroupsPolicy}"),
         Copy(_SECURITY + ".{fsGroup,fsGroupChangePolicy,seLinuxChangePolicy}"),
-        Guard(_SECURITY + ".sysctls[*].name", baseline.is_sysctl, baseline.RULE),
+        baseline_guard(_SECURITY + ".sysctls[*].name", baseline.is_sysctl, baseline.RULE),
         Copy(_SECURITY + ".sysctls[*].value"),
-        Guard(_SECURITY + ".seLinuxOptions.type", baseline.is_selinux_type, baseline.RULE),
-        Guard(_SECURITY + ".seLinuxOptions.{user,role}", baseline.unset, baseline.RULE),
+        baseline_guard(_SECURITY + ".seLinuxOptions.type", baseline.is_selinux_type, baseline.RULE),
+        baseline_guard(_SECURITY + ".seLinuxOptions.{user,role}", baseline.unset, baseline.RULE),
         Copy(_SECURITY + ".seLinuxOptions.level"),
-        Guard(_SECURITY + ".{seccompProfile,appArmorProfile}.type", baseline.is_profile, baseline.RULE),
+        baseline_guard(_SECURITY + ".{seccompProfile,appArmorProfile}.type", baseline.is_profile, baseline.RULE),
         Copy(_SECURITY + ".{seccompProfile,appArmorProfile}.localhostProfile"),
-        Guard(_SECURITY + ".windowsOptions", baseline.unset, baseline.RULE),
+        baseline_guard(_SECURITY + ".windowsOptions", baseline.unset, baseline.RULE),
     ),
     to_virtual=STATUS,
     annotations=downward_annotations,
     lifecycle=lifecycle,
+    checks=pod_refusals,
     update=update,
     at_creation=at_creation,
     # A virtual Pod that was bound goes after its host Pod, unless it was removed by force.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from loft.hypervisor.core import baseline
 from loft.hypervisor.core.mapping import Compute, Copy, Guard, Ignore, Ref, Rule
 from loft.hypervisor.kinds.pod_env import env
+from loft.hypervisor.kinds.pod_security import baseline_guard
 
 _CLAIMS = "dynamic resource allocation is not synced to the host"
 _OTHER_HOST = f"{baseline.RULE}: a probe or hook reaches its own pod only"
@@ -24,7 +25,7 @@ def container_rules(here: str) -> tuple[Rule, ...]:
         Copy(here + "restartPolicyRules[*].action"),
         Copy(here + "restartPolicyRules[*].exitCodes.{operator,values}"),
         Copy(here + "ports[*].{name,containerPort,protocol}"),
-        Guard(here + "ports[*].hostPort", baseline.unset, baseline.HOST_FIELD),
+        baseline_guard(here + "ports[*].hostPort", baseline.unset, baseline.HOST_FIELD),
         Ignore(here + "ports[*].hostIP"),
         Compute(here + "env", env),
         Copy(here + "envFrom[*].prefix"),
@@ -34,7 +35,7 @@ def container_rules(here: str) -> tuple[Rule, ...]:
         Guard(here + "resources.claims", baseline.unset, _CLAIMS),
         Copy(here + "resizePolicy[*].{resourceName,restartPolicy}"),
         Copy(here + "volumeMounts[*].{name,readOnly,recursiveReadOnly,mountPath,subPath,subPathExpr}"),
-        Guard(here + "volumeMounts[*].mountPropagation", baseline.is_local_mount, baseline.HOST_FIELD),
+        baseline_guard(here + "volumeMounts[*].mountPropagation", baseline.is_local_mount, baseline.HOST_FIELD),
         Copy(here + "volumeDevices[*].{name,devicePath}"),
         Copy(probe + ".{initialDelaySeconds,timeoutSeconds,periodSeconds}"),
         Copy(probe + ".{successThreshold,failureThreshold,terminationGracePeriodSeconds}"),
@@ -52,25 +53,25 @@ def _handler(path: str) -> tuple[Rule, ...]:
         Copy(path + ".exec.command"),
         Copy(path + ".httpGet.{path,port,scheme}"),
         Copy(path + ".httpGet.httpHeaders[*].{name,value}"),
-        Guard(path + ".httpGet.host", baseline.unset, _OTHER_HOST),
+        baseline_guard(path + ".httpGet.host", baseline.unset, _OTHER_HOST),
         Copy(path + ".tcpSocket.port"),
-        Guard(path + ".tcpSocket.host", baseline.unset, _OTHER_HOST),
+        baseline_guard(path + ".tcpSocket.host", baseline.unset, _OTHER_HOST),
     )
 
 
 def _security(path: str) -> tuple[Rule, ...]:
     return (
         Copy(path + ".{runAsUser,runAsGroup,runAsNonRoot,readOnlyRootFilesystem,allowPrivilegeEscalation}"),
-        Guard(path + ".privileged", baseline.unset, baseline.HOST_FIELD),
-        Guard(path + ".capabilities.add", baseline.is_capabilities, baseline.RULE),
+        baseline_guard(path + ".privileged", baseline.unset, baseline.HOST_FIELD),
+        baseline_guard(path + ".capabilities.add", baseline.is_capabilities, baseline.RULE),
         Copy(path + ".capabilities.drop"),
-        Guard(path + ".procMount", baseline.is_default_proc, baseline.RULE),
-        Guard(path + ".seLinuxOptions.type", baseline.is_selinux_type, baseline.RULE),
-        Guard(path + ".seLinuxOptions.{user,role}", baseline.unset, baseline.RULE),
+        baseline_guard(path + ".procMount", baseline.is_default_proc, baseline.RULE),
+        baseline_guard(path + ".seLinuxOptions.type", baseline.is_selinux_type, baseline.RULE),
+        baseline_guard(path + ".seLinuxOptions.{user,role}", baseline.unset, baseline.RULE),
         Copy(path + ".seLinuxOptions.level"),
-        Guard(path + ".{seccompProfile,appArmorProfile}.type", baseline.is_profile, baseline.RULE),
+        baseline_guard(path + ".{seccompProfile,appArmorProfile}.type", baseline.is_profile, baseline.RULE),
         Copy(path + ".{seccompProfile,appArmorProfile}.localhostProfile"),
-        Guard(path + ".windowsOptions", baseline.unset, baseline.RULE),
+        baseline_guard(path + ".windowsOptions", baseline.unset, baseline.RULE),
     )
 
 

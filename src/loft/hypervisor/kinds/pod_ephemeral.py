@@ -16,6 +16,7 @@ from loft.hypervisor.core.mapping import ABSENT, At, Copy, Pair, Refusal, Scope,
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.translate import walk
 from loft.hypervisor.kinds.pod_containers import container_rules
+from loft.hypervisor.kinds.pod_security import container_refusals
 
 FIELD = "ephemeralContainers"
 REASON = "SyncRefused"
@@ -38,7 +39,8 @@ def ephemeral_containers(value: Any, at: At) -> Any:
 
 def _translate(item: Object, path: str, scope: Scope) -> tuple[Object, list[Refusal]]:
     own = dataclasses.replace(scope, refusals=[])
-    return walk(_tree, item, own, path), own.refusals
+    crossed = walk(_tree, item, own, path)
+    return crossed, own.refusals + container_refusals(item, path, scope.source, scope.context)
 
 
 def at_creation(body: Object) -> Object:

@@ -16,13 +16,17 @@ _FROM_HOST = "Default"
 
 
 def asks_virtual_dns(pod: Object) -> bool:
-    """Whether a Pod resolves names by the virtual cluster's DNS; without hostNetwork both policies mean that."""
-    return (objects.spec(pod).get("dnsPolicy") or "ClusterFirst") in ("ClusterFirst", "ClusterFirstWithHostNet")
+    """Whether a Pod resolves names by the virtual cluster's DNS; on the host's network it must say so by name."""
+    spec = objects.spec(pod)
+    policy = spec.get("dnsPolicy") or "ClusterFirst"
+    return policy == "ClusterFirstWithHostNet" or (policy == "ClusterFirst" and not spec.get("hostNetwork"))
 
 
 def dns_policy(value: Any, at: At) -> str:
-    """Return None for all but Default: the host's own DNS knows nothing of the virtual cluster."""
-    return _FROM_HOST if value == _FROM_HOST else "None"
+    """Return None for all that do not mean Default: the host's own DNS knows nothing of the virtual cluster."""
+    pod = at.scope.source
+    is_default = objects.spec(pod).get("hostNetwork") and value != "None" and not asks_virtual_dns(pod)
+    return _FROM_HOST if value == _FROM_HOST or is_default else "None"
 
 
 def dns_config(value: Any, at: At) -> Any:

@@ -18,6 +18,7 @@ from loft.hypervisor.core.names import Names
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.translate import UNLISTED, refuse, walk
 from loft.hypervisor.kinds.pod_env import field_path
+from loft.hypervisor.kinds.pod_security import PRIVILEGED
 
 TOKEN_S = 3600
 """Default lifetime of a projected token."""
@@ -36,6 +37,7 @@ _SOURCES: dict[str, Node] = {
     "downwardAPI": compile_rules((Copy("defaultMode"), *_DOWNWARD)),
     "persistentVolumeClaim": compile_rules((Ref("claimName"), Copy("readOnly"))),
 }
+_HOST_PATH = compile_rules((Copy("{path,type}"),))
 _PROJECTED: dict[str, Node] = {
     "configMap": compile_rules((Ref("name"), Copy("optional"), Copy(_ITEMS))),
     "secret": compile_rules((Ref("name"), Copy("optional"), Copy(_ITEMS))),
@@ -100,6 +102,8 @@ def _volume(kind: str, volume: Object, at: At, tokens: Iterator[TokenSource]) ->
         return {kind: _projected(volume[kind], place, tokens)}
     if kind in _SOURCES:
         return {kind: _source(_SOURCES[kind], volume[kind], place)}
+    if kind == "hostPath" and at.scope.context.settings.pod_security == PRIVILEGED:
+        return {kind: _source(_HOST_PATH, volume[kind], place)}
     refuse(at.scope, place.path, RULE if kind == "hostPath" else "this kind of volume is not synced to the host")
     return {}
 
