@@ -49,6 +49,7 @@ def containers(objects: list[Object]) -> dict[str, Object]:
 CASES: dict[str, Object] = {
     "default": CIDR,
     "ephemeral": CIDR | {"storage": {"persistence": False}, "dns": {"enabled": False}},
+    "isolated": CIDR | {"isolation": {"enabled": True, "podSecurityStandard": "restricted"}},
     "three-replicas-with-agent": CIDR
     | {
         "controlPlane": {"replicas": 3},

@@ -1,0 +1,190 @@
+"""Whatever Pod a real API server accepts ends on the host or in an Event, and never in an exception.
+
+Pods are drawn from the server's own OpenAPI schema, so fields that nobody here has heard of are among them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from loft.core.action import Create, Event
+from loft.core.resource import PODS, SERVICEACCOUNTS
+from loft.hypervisor.core.context import Context
+from loft.hypervisor.core.names import Names
+from loft.hypervisor.core.plan import plan
+from loft.hypervisor.kinds.pod import POD
+from loft.hypervisor.kinds.pod_volumes import references, token_sources
+from loft.hypervisor.settings import Settings
+from loft.kube import request as requests
+from loft.kube.client import Client
+from loft.kube.errors import AlreadyExists, ApiError
+from loft.kube.request import Request
+
+pytestmark = pytest.mark.integration
+Object = dict[str, Any]
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+PREFIX = "io.k8s.api.core.v1."
+DEPTH_MAX = 5
+NAMES = ["a", "web", "x-y", "web-x-default-x-dev"]
+WORDS = {
+    "apiVersion": ["v1"],
+    "fieldPath": ["metadata.name", "metadata.labels", "status.podIP", "spec.nodeName", "metadata.annotations['a/b']"],
+    "resource": ["limits.cpu", "requests.memory", "limits.hugepages-2Mi"],
+    "operator": ["In", "Exists", "DoesNotExist", "Equal", "Gt"],
+    "effect": ["NoSchedule", "NoExecute"],
+    "restartPolicy": ["Always", "OnFailure", "Never"],
+    "dnsPolicy": ["ClusterFirst", "Default", "None", "ClusterFirstWithHostNet"],
+    "whenUnsatisfiable": ["DoNotSchedule", "ScheduleAnyway"],
+    "mountPath": ["/a", "/b"],
+    "path": ["a", "b/c", "/x"],
+    "mountPropagation": ["None", "HostToContainer", "Bidirectional"],
+    "procMount": ["Default", "Unmasked"],
+    "scheme": ["HTTP", "HTTPS"],
+    "protocol": ["TCP", "UDP", "SCTP"],
+    "ip": ["192.0.2.1", "fd00::1"],
+    "sysctl": ["kernel.shm_rmid_forced", "kernel.msgmax"],
+}
+LISTS = {
+    "accessModes": [["ReadWriteOnce"]],
+    "add": [["NET_ADMIN"], ["CHOWN"], ["ALL"]],
+    "drop": [["ALL"], ["CHOWN"]],
+    "nameservers": [["192.0.2.53"]],
+    "podIPs": [[]],
+}
+UNIONS = ("Volume", "VolumeProjection", "EnvVarSource", "LifecycleHandler", "Probe")
+"""Kinds of which an API server takes exactly one of the optional fields."""
+STRINGS = [*NAMES, "RuntimeDefault", "Unconfined", "Localhost", "Memory", "IfNotPresent", "linux", "1Gi", "true", ""]
+
+
+class Schema:
+    """Draws values by the schemas of one API server."""
+
+    def __init__(self, components: Object) -> None:
+        self._components = components
+
+    def fields(self, kind: str) -> dict[str, Object]:
+        return dict(self._components[PREFIX + kind]["properties"])
+
+    def value(self, draw: Any, field: str, schema: Object, depth: int = 0) -> Any:
+        """Draw a value for a field. What is required is always there, the rest now and then."""
+        for part in schema.get("allOf", ()):
+            schema = schema | part
+        reference = schema.get("$ref", "").rpartition("/")[2]
+        if reference.endswith("Quantity"):
+            return draw(st.sampled_from(["1", "100m", "1Gi", "0"]))
+        if reference.endswith("IntOrString"):
+            return draw(st.sampled_from([80, "http", 0]))
+        if reference:
+            schema = self._components.get(reference, {})
+        match schema.get("type"):
+            case "object" if "properties" in schema:
+                return self._object(draw, schema, depth, is_union=reference.removeprefix(PREFIX) in UNIONS)
+            case "object":
+                inner = schema.get("additionalProperties", {"type": "string"})
+                keys = draw(st.lists(st.sampled_from(["a", "cpu", "app.example.org/x"]), max_size=2, unique=True))
+                return {key: self.value(draw, key, inner, depth + 1) for key in keys}
+            case "array":
+                if field in LISTS:
+                    return draw(st.sampled_from(LISTS[field]))
+                count = draw(st.integers(0, 2 if depth < DEPTH_MAX else 0))
+                return [self.value(draw, field, schema["items"], depth + 1) for _ in range(count)]
+            case "integer" | "number":
+                return draw(st.sampled_from([0, 1, 30, 1000, -1]))
+            case "boolean":
+                return draw(st.booleans())
+        return draw(st.sampled_from(WORDS.get(field, STRINGS)))
+
+    def _object(self, draw: Any, schema: Object, depth: int, *, is_union: bool) -> Object:
+        required = set(schema.get("required", ()))
+        optional = sorted(set(schema["properties"]) - required)
+        least, most = (1, 1) if is_union else (0, 2 if depth < DEPTH_MAX else 0)
+        chosen: list[str] = []
+        if optional:
+            chosen = draw(st.lists(st.sampled_from(optional), min_size=least, max_size=most, unique=True))
+        return {
+            name: self.value(draw, name, schema["properties"][name], depth + 1) for name in [*sorted(required), *chosen]
+        }
+
+
+@pytest.fixture(scope="module")
+def server(start_api_server: Callable[..., Any]) -> Iterator[tuple[Run, Client, Schema]]:
+    """One loop and one connection for all examples."""
+    endpoint = start_api_server("sync-any-pod").endpoint
+    with asyncio.Runner() as runner:
+        stack = contextlib.AsyncExitStack()
+
+        async def begin() -> tuple[Client, Schema]:
+            client = await stack.enter_async_context(Client(endpoint))
+            account = {"metadata": {"name": "default", "namespace": "default"}}
+            with contextlib.suppress(AlreadyExists):
+                await client.create(SERVICEACCOUNTS, account)
+            api = json.loads(await client.raw(Request("GET", "/openapi/v3/api/v1")))
+            return client, Schema(api["components"]["schemas"])
+
+        client, schema = runner.run(begin())
+        yield runner.run, client, schema
+        runner.run(stack.aclose())
+
+
+def pod(draw: Any, schema: Schema) -> Object:
+    """Draw a small valid Pod with one to three fields that may be anything."""
+    container: Object = {"name": "main", "image": "demo"}
+    spec: Object = {"containers": [container]}
+    for _ in range(draw(st.integers(1, 3))):
+        kind, place = draw(st.sampled_from([("PodSpec", spec), ("Container", container)]))
+        fields = schema.fields(kind)
+        name = draw(st.sampled_from(sorted(set(fields) - {"containers", "name", "image"})))
+        place[name] = schema.value(draw, name, fields[name])
+    metadata = {"name": draw(st.sampled_from(["web", "web.v1", "a-x-b"])), "namespace": "default"}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def test_every_accepted_pod_ends_on_the_host_or_in_an_event(server: tuple[Run, Client, Schema]) -> None:
+    run, client, schema = server
+    results: Counter[str] = Counter()
+
+    async def accepted(body: Object) -> Object | None:
+        try:
+            return dict(await client.call(requests.create(PODS, body, dry_run=True)))
+        except ApiError:
+            return None
+
+    @settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @given(st.data())
+    def check(data: st.DataObject) -> None:
+        virtual = run(accepted(pod(data.draw, schema)))
+        if virtual is None:
+            results["not accepted"] += 1
+            return
+        results[outcome(virtual)] += 1
+
+    check()
+    print(results)
+    assert results["host"] > 20 and results["event"] > 20, results
+
+
+def outcome(virtual: Object) -> str:
+    """Return what becomes of a Pod: on the host, or told why not. Everything the shell does with it must work too."""
+    about = Settings(name="dev", host_namespace="vc", api_service_ip="10.0.0.1")
+    context = Context(settings=about, now=datetime(2026, 1, 1, tzinfo=UTC), dns_ip="10.0.0.10")
+    references(virtual)
+    token_sources(virtual)
+    steps = plan(POD, virtual, None, Names("dev", "vc"), context)
+    made = [step for step in steps if step.side == "host" and isinstance(step.action, Create)]
+    told = [step for step in steps if isinstance(step.action, Event)]
+    if virtual["spec"].get("schedulingGates"):
+        assert not steps
+        return "gated"
+    assert bool(made) != bool(told), steps
+    return "host" if made else "event"
