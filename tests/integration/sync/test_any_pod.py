@@ -62,6 +62,8 @@ LISTS = {
     "nameservers": [["192.0.2.53"]],
     "podIPs": [[]],
 }
+OFTEN = {"PodSpec": ["hostIPC", "hostPID", "securityContext", "volumes"], "Container": ["ports", "securityContext"]}
+"""Fields where power on a host is asked for; drawn more often than others."""
 UNIONS = ("Volume", "VolumeProjection", "EnvVarSource", "LifecycleHandler", "Probe")
 """Kinds of which an API server takes exactly one of the optional fields."""
 STRINGS = [*NAMES, "RuntimeDefault", "Unconfined", "Localhost", "Memory", "IfNotPresent", "linux", "1Gi", "true", ""]
@@ -144,7 +146,8 @@ def pod(draw: Any, schema: Schema) -> Object:
     for _ in range(draw(st.integers(1, 3))):
         kind, place = draw(st.sampled_from([("PodSpec", spec), ("Container", container)]))
         fields = schema.fields(kind)
-        name = draw(st.sampled_from(sorted(set(fields) - {"containers", "name", "image"})))
+        others = sorted(set(fields) - {"containers", "name", "image"})
+        name = draw(st.sampled_from(OFTEN[kind] if draw(st.booleans()) else others))
         place[name] = schema.value(draw, name, fields[name])
     metadata = {"name": draw(st.sampled_from(["web", "web.v1", "a-x-b"])), "namespace": "default"}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
