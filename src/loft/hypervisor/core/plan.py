@@ -25,6 +25,8 @@ from loft.hypervisor.core.translate import walk
 REFUSED = "SyncRefused"
 NAME_TAKEN = "HostNameTaken"
 REFUSALS_TOLD_MAX = 10
+"""Refused fields with an Event each; those beyond share one, so that no object of a tenant's floods the Events."""
+FIELDS_NAMED_MAX = 30
 
 
 def plan(mapping: Mapping, virtual: Object | None, host: Object | None, names: Names, context: Context) -> list[Step]:
@@ -101,10 +103,13 @@ def _show(mapping: Mapping, virtual: Object, text: str) -> list[Step]:
 
 
 def _tell(virtual: Object, refusals: list[Refusal], context: Context) -> list[Step]:
+    texts = [str(refusal) for refusal in refusals[:REFUSALS_TOLD_MAX]]
+    others = [refusal.field for refusal in refusals[REFUSALS_TOLD_MAX:]]
+    if others:
+        named = ", ".join(others[:FIELDS_NAMED_MAX])
+        texts.append(f"{len(others)} more fields are refused: {named}{', …' if others[FIELDS_NAMED_MAX:] else ''}")
     return [
-        step
-        for refusal in refusals[:REFUSALS_TOLD_MAX]
-        for step in _event(virtual, REFUSED, f"not synced to the host cluster: {refusal}", context)
+        step for text in texts for step in _event(virtual, REFUSED, f"not synced to the host cluster: {text}", context)
     ]
 
 
