@@ -92,7 +92,7 @@ def merge(have: Any, change: Any, *, strategic: bool = False) -> Any:
         for key, value in change.items():
             if value is None:
                 result.pop(key, None)
-            elif strategic and key in ("conditions", "containers", "initContainers"):
+            elif strategic and key in ("conditions", "containers", "initContainers", "ephemeralContainers"):
                 result[key] = merge_list(result.get(key) or [], value, "type" if key == "conditions" else "name")
             else:
                 result[key] = merge(result.get(key), value, strategic=strategic)
@@ -164,7 +164,7 @@ class World:
 
     def context(self, kind: str, virtual: Object | None) -> Context:
         reported = frozenset(self.told.get(objects.uid(virtual or {}), ()))
-        facts: dict[str, Any] = {}
+        facts: dict[str, Any] = {"dns_ip": self.settings.dns_ip}
         if virtual is not None and kind in ("ConfigMap", "Secret"):
             facts["used"] = any(
                 (kind, objects.name(virtual)) in references(pod)
