@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from loft.core.resource import EVENTS, NODES, PVS, Resource
+from loft.core.resource import EVENTS, NAMESPACES, NODES, PVS, Resource
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.context import Context
 from loft.hypervisor.core.names import Names
@@ -21,6 +21,7 @@ from loft.hypervisor.core.pairing import Paired, pair
 from loft.hypervisor.kinds import REGISTRY, event, node
 from loft.hypervisor.kinds.endpointslice import service_key
 from loft.hypervisor.kinds.persistentvolumeclaim import claim_key
+from loft.hypervisor.kinds.pod_placement import selects_namespaces
 from loft.hypervisor.kinds.pod_volumes import references
 from loft.hypervisor.settings import Settings
 from loft.kube.client import Client
@@ -38,6 +39,12 @@ def without_content(obj: Object) -> Object:
         if obj.get(field):
             obj[field] = dict.fromkeys(obj[field], "")
     return drop_managed_fields(obj)
+
+
+def labels_only(namespace: Object) -> Object:
+    """Keep name and labels of a Namespace."""
+    metadata = objects.metadata(namespace)
+    return {"metadata": {key: metadata.get(key) for key in ("name", "uid", "resourceVersion", "labels")}}
 
 
 def _some(value: str | None) -> list[str]:
@@ -86,6 +93,7 @@ class World:
         self.nodes = Informer(virtual, NODES)
         self.volumes = Informer(virtual, PVS, indexers={"claim": lambda volume: _some(claim_key(volume))})
         self.host_nodes = self._host_nodes(host) if settings.host_nodes else None
+        self.namespaces = Informer(virtual, NAMESPACES, transform=labels_only)
         self.events = Informer(host, EVENTS, settings.host_namespace, transform=event.relevant)
 
     def _virtual(self, client: Client, resource: Resource) -> Informer:
@@ -107,6 +115,8 @@ class World:
             found += [self.nodes, *([self.host_nodes] if self.host_nodes else [])]
         if "PersistentVolumeClaim" in self.settings.kinds:
             found.append(self.volumes)
+        if "Pod" in self.settings.kinds:
+            found.append(self.namespaces)
         if "Event" in self.settings.kinds:
             found.append(self.events)
         return found
@@ -160,7 +170,11 @@ class World:
             if kind in CONTENT and kind in self.virtual:
                 found = self.virtual[kind].get(f"{namespace}/{name}") or {}
                 keys[f"{kind}/{name}"] = (*(found.get("data") or ()), *(found.get("binaryData") or ()))
-        return msgspec.structs.replace(base, services=tuple(services), env_from=keys, dns_ip=self.dns_ip())
+        base = msgspec.structs.replace(base, services=tuple(services), env_from=keys, dns_ip=self.dns_ip())
+        if selects_namespaces(pod):
+            known = {objects.name(item): objects.labels(item) for item in self.namespaces.list()}
+            base = msgspec.structs.replace(base, namespaces=known)
+        return base
 
     def dns_ip(self) -> str:
         """Return the address of the virtual cluster's name server, "" while it has none."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from loft.core.selector import from_label_selector
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.mapping import ABSENT, At, Compute, Copy, Ignore, LabelSelector, Refused, Rule
 from loft.hypervisor.core.objects import Object
@@ -19,12 +20,18 @@ _POD = "spec.affinity.{podAffinity,podAntiAffinity}"
 _SPREAD = "spec.topologySpreadConstraints[*]"
 
 DEFAULT_SCHEDULER = "default-scheduler"
+NO_NAMESPACE = ""
+"""A value that no virtual namespace has."""
 _MERGED = frozenset({"matchLabelKeys", "mismatchLabelKeys"})
 """The virtual API server has merged these into the labelSelector already (KEP-3633)."""
 
 
 def affinity_term(value: Any, at: At) -> Any:
-    """Return a Pod affinity term over the same virtual namespaces, all of which are in one host namespace."""
+    """Return a Pod affinity term over the same virtual namespaces, all of which are in one host namespace.
+
+    A selector of namespaces becomes the list of those that it matches now: affinity counts while a Pod is scheduled,
+    which begins at once.
+    """
     if value is ABSENT:
         return ABSENT
     result: Object = {"topologyKey": value.get("topologyKey")}
@@ -36,15 +43,34 @@ def affinity_term(value: Any, at: At) -> Any:
     selector = label_selector(value["labelSelector"], at.scope, f"{at.path}.labelSelector")
     namespaces = value.get("namespaces") or []
     everywhere = value.get("namespaceSelector")
-    if everywhere:
-        refuse(at.scope, f"{at.path}.namespaceSelector", "name the namespaces instead, or select all by {}")
     if namespaces or everywhere is not None:
         labels = {k: v for k, v in selector["matchLabels"].items() if k != objects.NAMESPACE}
         selector = selector | {"matchLabels": labels}
-    if namespaces and everywhere is None:
-        fence = {"key": objects.NAMESPACE, "operator": "In", "values": namespaces}
+    if everywhere or (namespaces and everywhere is None):
+        chosen = sorted({*namespaces, *_selected(everywhere, at)}) or [NO_NAMESPACE]
+        fence = {"key": objects.NAMESPACE, "operator": "In", "values": chosen}
         selector["matchExpressions"] = [*selector.get("matchExpressions", ()), fence]
     return result | {"labelSelector": selector}
+
+
+def _selected(selector: Any, at: At) -> list[str]:
+    """Return the namespaces that a namespaceSelector matches. Raises: Refused."""
+    if not selector:
+        return []
+    try:
+        wanted = from_label_selector(selector)
+    except ValueError as error:
+        raise Refused(".namespaceSelector", f"cannot be read: {error}") from error
+    return [name for name, labels in at.scope.context.namespaces.items() if wanted.matches(labels)]
+
+
+def selects_namespaces(pod: Object) -> bool:
+    """Whether labels of namespaces decide where a Pod may run."""
+    affinity = objects.spec(pod).get("affinity") or {}
+    parts = [affinity.get("podAffinity") or {}, affinity.get("podAntiAffinity") or {}]
+    terms = [term for part in parts for term in part.get(_REQUIRED) or ()]
+    terms += [item.get("podAffinityTerm") or {} for part in parts for item in part.get(_PREFERRED) or ()]
+    return any(term.get("namespaceSelector") for term in terms)
 
 
 def tolerations(value: Any, at: At) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from loft.hypervisor.core.context import Context
@@ -80,10 +81,31 @@ def test_a_scheduler_of_the_tenants_is_never_named_to_the_host() -> None:
         scheduler_name("mine", at())
 
 
-def test_pod_affinity_to_chosen_namespaces_by_label_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("term", "values"),
+    [
+        ({"namespaceSelector": {"matchLabels": {"team": "a"}}}, ["one", "two"]),
+        ({"namespaceSelector": {"matchLabels": {"team": "a"}}, "namespaces": ["three"]}, ["one", "three", "two"]),
+        ({"namespaceSelector": {"matchExpressions": [{"key": "team", "operator": "DoesNotExist"}]}}, ["three"]),
+        ({"namespaceSelector": {"matchLabels": {"team": "nobody"}}}, [""]),
+        ({"namespaces": ["two"]}, ["two"]),
+        ({"namespaceSelector": {}}, None),
+    ],
+)
+def test_pod_affinity_reaches_the_namespaces_it_selects(term: dict[str, Any], values: list[str] | None) -> None:
     here = at()
-    affinity_term({"topologyKey": "z", "labelSelector": {}, "namespaceSelector": {"matchLabels": {"a": "b"}}}, here)
-    assert [refusal.field for refusal in here.scope.refusals] == ["here.namespaceSelector"]
+    namespaces = {"one": {"team": "a"}, "two": {"team": "a"}, "three": {}}
+    here.scope.context = msgspec.structs.replace(here.scope.context, namespaces=namespaces)
+    selector = affinity_term({"topologyKey": "z", "labelSelector": {}} | term, here)["labelSelector"]
+    assert selector["matchLabels"] == {"vcluster.loft.sh/managed-by": "dev"} and not here.scope.refusals
+    fence = {"key": "vcluster.loft.sh/namespace", "operator": "In", "values": values}
+    assert selector.get("matchExpressions", []) == ([fence] if values else [])
+
+
+def test_pod_affinity_that_cannot_be_read_is_refused() -> None:
+    selector = {"matchExpressions": [{"key": "a", "operator": "Sometimes"}]}
+    with pytest.raises(Refused):
+        affinity_term({"topologyKey": "z", "labelSelector": {}, "namespaceSelector": selector}, at())
 
 
 def test_pod_affinity_without_a_selector_matches_nothing_as_inside() -> None:
