@@ -25,6 +25,7 @@ TENANT_VALUES = (
     "controlPlane.resources",
     "dns.enabled",
     "dns.replicas",
+    "metrics",
     "scheduler",
     "storage",
     "sync",
