@@ -14,7 +14,7 @@ import pytest
 
 from integration.virtualcluster.bed import Bed
 from integration.virtualcluster.test_control_plane import eventually
-from loft.core.resource import APISERVICES, CRDS, PODS, SERVICES
+from loft.core.resource import APISERVICES, CRDS, DEPLOYMENTS, PODS, SERVICES, Resource
 from loft.hypervisor.core import objects
 from loft.hypervisor.metrics_plan import PODMETRICS
 from loft.kube.client import Client
@@ -24,6 +24,7 @@ from loft.kube.request import Request
 pytestmark = pytest.mark.integration
 Object = dict[str, Any]
 
+AUTOSCALERS = Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
 ROOT = "/apis/metrics.k8s.io/v1beta1"
 
 
@@ -96,6 +97,8 @@ def test_tenants_see_the_figures_of_their_own_pods(tell: Callable[..., None], ho
             assert bed.name not in json.dumps(item)
             with pytest.raises(NotFound):
                 await inside.raw(Request("GET", f"{ROOT}/nodes"))
+            await run_on_the_host(host, pod)
+            await an_autoscaler_scales_by_them(inside)
             await it_is_put_back(inside)
             await a_backend_of_the_tenants_own_is_not_reached_by_our_name(bed, inside)
 
@@ -112,6 +115,43 @@ async def is_offered(inside: Client) -> None:
         return bool(found) and objects.find_condition(found, "Available").get("status") == "True"
 
     await eventually(available, 45.0)
+
+
+async def run_on_the_host(host: Client, pod: Object) -> None:
+    """Play the host's scheduler and kubelet."""
+    name, namespace = objects.name(pod), objects.namespace(pod)
+    target = {"apiVersion": "v1", "kind": "Node", "name": "node-a"}
+    binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name, "namespace": namespace}}
+    await host.create(PODS, binding | {"target": target}, subresource="binding")
+    status = {
+        "phase": "Running",
+        "hostIP": "192.0.2.10",
+        "startTime": "2026-01-01T00:00:00Z",
+        "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+    }
+    await host.patch(PODS, name, {"status": status}, namespace, "strategic", subresource="status")
+
+
+async def an_autoscaler_scales_by_them(inside: Client) -> None:
+    """The controller-manager of the virtual cluster reads the figures: 250m of the 10m that DNS asks for is much."""
+    target = {"type": "Utilization", "averageUtilization": 50}
+    autoscaler = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "dns", "namespace": "kube-system"},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "coredns"},
+            "minReplicas": 1,
+            "maxReplicas": 2,
+            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}],
+        },
+    }
+    await inside.create(AUTOSCALERS, autoscaler)
+
+    async def is_scaled() -> bool:
+        return bool((await inside.get(DEPLOYMENTS, "coredns", "kube-system"))["spec"]["replicas"] == 2)
+
+    await eventually(is_scaled, 60.0)
 
 
 async def it_is_put_back(inside: Client) -> None:
