@@ -61,6 +61,8 @@ class HostMetrics:
     async def pods(self) -> list[Measured]:
         """Return the figures of all Pods that have some. Raises: ApiError."""
         names = self._world.names
+        if "Pod" not in self._world.host:
+            return []
         found = []
         for figures in await self._read("pods"):
             host = self._world.host["Pod"].get(f"{names.host_namespace}/{objects.name(figures)}")

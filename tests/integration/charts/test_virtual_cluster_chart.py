@@ -194,3 +194,49 @@ def test_a_change_of_access_does_not_restart_the_control_plane() -> None:
 
     assert template(CIDR) == template(CIDR | {"access": {"defaultClusterRole": "view"}})
     assert template(CIDR) != template(CIDR | {"dns": {"replicas": 2}})
+
+
+def test_the_hypervisor_has_rights_in_its_namespace_only() -> None:
+    objects = render(CIDR | {"isolation": {"enabled": True}})
+    assert not [item for item in objects if item["kind"].startswith("ClusterRole")]
+    for role in (item for item in objects if item["kind"] == "Role"):
+        for rule in role["rules"]:
+            assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+            assert not {"impersonate", "bind", "escalate", "deletecollection"} & set(rule["verbs"])
+            assert not {"nodes", "nodes/proxy", "pods/proxy", "services/proxy", "roles"} & set(rule["resources"])
+    bound = [item["subjects"] for item in objects if item["kind"] == "RoleBinding"]
+    assert bound == [[{"kind": "ServiceAccount", "name": "vc-dev", "namespace": "team"}]], "workloads have no rights"
+
+
+FENCES = ("ResourceQuota", "LimitRange", "NetworkPolicy")
+
+
+@pytest.mark.parametrize(
+    ("isolation", "kinds"),
+    [
+        ({}, []),
+        ({"podSecurityStandard": "restricted"}, []),
+        ({"enabled": True}, ["ResourceQuota", "LimitRange", "NetworkPolicy", "NetworkPolicy"]),
+        ({"enabled": True, "networkPolicy": {"enabled": False}}, ["ResourceQuota", "LimitRange"]),
+        (
+            {"enabled": True, "resourceQuota": {"enabled": False}, "limitRange": {"enabled": False}},
+            ["NetworkPolicy"] * 2,
+        ),
+    ],
+)
+def test_fences_stand_where_they_are_asked_for(isolation: Object, kinds: list[str]) -> None:
+    found = [item["kind"] for item in render(CIDR | {"isolation": isolation}) if item["kind"] in FENCES]
+    assert sorted(found) == sorted(kinds)
+
+
+def test_a_quota_of_the_administrators_amounts() -> None:
+    hard = {"count/pods": "5", "limits.cpu": 3}
+    quota = find(
+        render(CIDR | {"isolation": {"enabled": True, "resourceQuota": {"quota": hard}}}), "ResourceQuota", "vc-dev"
+    )
+    assert quota["spec"]["hard"]["count/pods"] == "5" and quota["spec"]["hard"]["limits.cpu"] == "3"
+
+
+def test_an_unknown_level_is_refused() -> None:
+    result = helm(CIDR | {"isolation": {"podSecurityStandard": "none"}})
+    assert result.returncode != 0 and "podSecurityStandard" in result.stderr
