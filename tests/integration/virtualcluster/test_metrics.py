@@ -98,6 +98,7 @@ def test_tenants_see_the_figures_of_their_own_pods(tell: Callable[..., None], ho
             with pytest.raises(NotFound):
                 await inside.raw(Request("GET", f"{ROOT}/nodes"))
             await run_on_the_host(host, pod)
+            await the_nodes_summary_has_own_pods_only(inside)
             await an_autoscaler_scales_by_them(inside)
             await it_is_put_back(inside)
             await a_backend_of_the_tenants_own_is_not_reached_by_our_name(bed, inside)
@@ -130,6 +131,20 @@ async def run_on_the_host(host: Client, pod: Object) -> None:
         "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
     }
     await host.patch(PODS, name, {"status": status}, namespace, "strategic", subresource="status")
+
+
+async def the_nodes_summary_has_own_pods_only(inside: Client) -> None:
+    """By way of the API server's proxy, as monitoring asks for it."""
+
+    async def pods() -> Any:
+        try:
+            return (await read(inside, "/api/v1/nodes/node-a/proxy/stats/summary"))["pods"]
+        except ApiError:
+            return None
+
+    (stats,) = await eventually(pods)
+    assert stats["podRef"]["namespace"] == "kube-system"
+    assert stats["cpu"]["usageNanoCores"] == 250_000_000 and stats["memory"]["workingSetBytes"] == 64 * 2**20
 
 
 async def an_autoscaler_scales_by_them(inside: Client) -> None:

@@ -1,30 +1,35 @@
-"""Whatever Pod a real API server accepts ends on the host or in an Event, and never in an exception.
+"""Whatever a real API server accepts of a kind ends on the host or in an Event, and never in an exception.
 
-Pods are drawn from the server's own OpenAPI schema, so fields that nobody here has heard of are among them.
+Objects are drawn from the server's own OpenAPI schema, so fields that nobody here has heard of are among them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import json
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from integration.sync.scene import make
 from loft.core.action import Create, Event
-from loft.core.resource import NAMESPACES, PODS, SERVICEACCOUNTS
+from loft.core.resource import NAMESPACES, SERVICEACCOUNTS
 from loft.hypervisor.core.context import Context
+from loft.hypervisor.core.mapping import Mapping
 from loft.hypervisor.core.names import Names
 from loft.hypervisor.core.plan import plan
+from loft.hypervisor.kinds.persistentvolumeclaim import PERSISTENTVOLUMECLAIM
 from loft.hypervisor.kinds.pod import POD
 from loft.hypervisor.kinds.pod_volumes import references, token_sources
+from loft.hypervisor.kinds.service import SERVICE
 from loft.hypervisor.settings import Settings
 from loft.kube import request as requests
 from loft.kube.client import Client
@@ -65,6 +70,8 @@ LISTS = {
     "nameservers": [["192.0.2.53"]],
     "podIPs": [[]],
 }
+NO_ADDRESS = "10.96.0.0"
+"""What an API server shows as ClusterIP in a dry run: the first of its range."""
 OFTEN = {"PodSpec": ["hostIPC", "hostPID", "securityContext", "volumes"], "Container": ["ports", "securityContext"]}
 """Fields where power on a host is asked for; drawn more often than others."""
 UNIONS = ("Volume", "VolumeProjection", "EnvVarSource", "LifecycleHandler", "Probe")
@@ -142,65 +149,94 @@ def server(start_api_server: Callable[..., Any]) -> Iterator[tuple[Run, Client, 
         runner.run(stack.aclose())
 
 
-def pod(draw: Any, schema: Schema) -> Object:
-    """Draw a small valid Pod with one to three fields that may be anything."""
-    container: Object = {"name": "main", "image": "demo"}
-    spec: Object = {"containers": [container]}
+class Kind(msgspec.Struct, frozen=True):
+    """How objects of a kind are drawn: a small valid one, with one to three fields that may be anything."""
+
+    mapping: Mapping
+    spec: Object
+    places: tuple[tuple[str, str], ...]
+    """(schema, field of the spec whose first item it is; "" for the spec itself)."""
+    least: int
+    """So many must end on the host, and so many in an Event, or the test has seen nothing."""
+
+
+KINDS = [
+    Kind(POD, {"containers": [{"name": "main", "image": "demo"}]}, (("PodSpec", ""), ("Container", "containers")), 20),
+    Kind(SERVICE, {"ports": [{"port": 80}]}, (("ServiceSpec", ""), ("ServicePort", "ports")), 5),
+    Kind(
+        PERSISTENTVOLUMECLAIM,
+        {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+        (("PersistentVolumeClaimSpec", ""),),
+        5,
+    ),
+]
+
+
+def drawn(draw: Any, kind: Kind, schema: Schema) -> Object:
+    spec = copy.deepcopy(kind.spec)
     for _ in range(draw(st.integers(1, 3))):
-        kind, place = draw(st.sampled_from([("PodSpec", spec), ("Container", container)]))
-        fields = schema.fields(kind)
-        others = sorted(set(fields) - {"containers", "name", "image"})
-        name = draw(st.sampled_from(OFTEN[kind] if draw(st.booleans()) else others))
+        name_of_schema, field = draw(st.sampled_from(kind.places))
+        place = spec[field][0] if field else spec
+        fields = schema.fields(name_of_schema)
+        others = sorted(set(fields) - {"containers", "name", "image", "ports"})
+        often = OFTEN.get(name_of_schema, others)
+        name = draw(st.sampled_from(often if draw(st.booleans()) else others))
         place[name] = schema.value(draw, name, fields[name])
-    metadata = {"name": draw(st.sampled_from(["web", "web.v1", "a-x-b"])), "namespace": "default"}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+    names = ["web", "a-x-b"] if kind.mapping is SERVICE else ["web", "web.v1", "a-x-b"]
+    metadata = {"name": draw(st.sampled_from(names)), "namespace": "default"}
+    return {"apiVersion": "v1", "kind": kind.mapping.kind, "metadata": metadata, "spec": spec}
 
 
-def test_every_accepted_pod_ends_on_the_host_or_in_an_event(server: tuple[Run, Client, Schema]) -> None:
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.mapping.kind)
+def test_everything_accepted_ends_on_the_host_or_in_an_event(server: tuple[Run, Client, Schema], kind: Kind) -> None:
     run, client, schema = server
     results: Counter[str] = Counter()
 
-    async def refused_by_host(body: Object) -> str:
+    async def tried(body: Object) -> Object | str:
+        """Return the object as a server would store it, or why it would not."""
         try:
-            await client.call(requests.create(PODS, body, dry_run=True))
+            return dict(await client.call(requests.create(kind.mapping.resource, body, dry_run=True)))
         except ApiError as error:
             return error.message
-        return ""
-
-    async def accepted(body: Object) -> Object | None:
-        try:
-            return dict(await client.call(requests.create(PODS, body, dry_run=True)))
-        except ApiError:
-            return None
 
     @settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(st.data())
     def check(data: st.DataObject) -> None:
-        virtual = run(accepted(pod(data.draw, schema)))
-        if virtual is None:
+        virtual = run(tried(drawn(data.draw, kind, schema)))
+        if isinstance(virtual, str):
             results["not accepted"] += 1
             return
-        result, body = outcome(virtual)
+        result, body = outcome(kind.mapping, virtual)
         results[result] += 1
         if body is not None:
-            refusal = run(refused_by_host(body))
-            assert not refusal, refusal
+            there = run(tried(with_address_to_come(body)))
+            assert isinstance(there, dict), there
 
     check()
     print(results)
-    assert results["host"] > 20 and results["event"] > 20, results
+    assert results["host"] > kind.least and results["event"] > kind.least, results
 
 
-def outcome(virtual: Object) -> tuple[str, Object | None]:
-    """Return what becomes of a Pod: on the host (the host Pod), or told why not.
+def with_address_to_come(body: Object) -> Object:
+    """Leave out the ClusterIP that a dry run shows; it is not one that could be taken."""
+    if body["spec"].get("clusterIP") != NO_ADDRESS:
+        return body
+    return body | {
+        "spec": {key: value for key, value in body["spec"].items() if key not in ("clusterIP", "clusterIPs")}
+    }
+
+
+def outcome(mapping: Mapping, virtual: Object) -> tuple[str, Object | None]:
+    """Return what becomes of an object: on the host (the host object), or told why not.
 
     Everything the shell does with it must work too.
     """
     about = Settings(name="dev", host_namespace=HOST, api_service_ip="10.0.0.1")
     context = Context(settings=about, now=datetime(2026, 1, 1, tzinfo=UTC), dns_ip="10.0.0.10")
-    references(virtual)
-    token_sources(virtual)
-    steps = plan(POD, virtual, None, Names("dev", HOST), context)
+    if mapping is POD:
+        references(virtual)
+        token_sources(virtual)
+    steps = plan(mapping, virtual, None, Names("dev", HOST), context)
     made = [step for step in steps if step.side == "host" and isinstance(step.action, Create)]
     told = [step for step in steps if isinstance(step.action, Event)]
     if virtual["spec"].get("schedulingGates"):
