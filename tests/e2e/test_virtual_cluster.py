@@ -91,6 +91,17 @@ class Tenant:
         )
 
 
+def kubeconfig_of(machine, namespace, name, folder):
+    """Write the administrator's kubeconfig of a virtual cluster, for use on this machine."""
+    secret = machine.get("secret", f"vc-{name}", "-n", namespace)
+    address = machine.get("service", name, "-n", namespace)["spec"]["clusterIP"]
+    config = yaml.safe_load(base64.b64decode(secret["data"]["config"]))
+    config["clusters"][0]["cluster"]["server"] = f"https://{address}:443"
+    path = folder / "kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
 @pytest.fixture(scope="module")
 def tenant(machine, tmp_path_factory):
     machine.kubectl("create", "namespace", NAMESPACE)
@@ -103,13 +114,7 @@ def tenant(machine, tmp_path_factory):
     machine.kubectl("wait", "-n", NAMESPACE, f"pod/{NAME}-0", "--for=create", "--timeout=60s")
     machine.kubectl("wait", "-n", NAMESPACE, f"pod/{NAME}-0", "--for=condition=Ready", "--timeout=120s")
     print(f"virtual cluster: helm install -> Ready in {time.monotonic() - began:.1f} s")
-    secret = machine.get("secret", f"vc-{NAME}", "-n", NAMESPACE)
-    address = machine.get("service", NAME, "-n", NAMESPACE)["spec"]["clusterIP"]
-    config = yaml.safe_load(base64.b64decode(secret["data"]["config"]))
-    config["clusters"][0]["cluster"]["server"] = f"https://{address}:443"
-    path = tmp_path_factory.mktemp("tenant") / "kubeconfig"
-    path.write_text(yaml.safe_dump(config))
-    owner = Tenant(machine, path)
+    owner = Tenant(machine, kubeconfig_of(machine, NAMESPACE, NAME, tmp_path_factory.mktemp("tenant")))
     # The pod is Ready a moment before kube-proxy leads its Service there.
     wait_for(lambda: owner("get", "--raw", "/readyz", check=False).returncode == 0)
     yield owner
