@@ -17,7 +17,7 @@ that cannot be honoured is refused by name.
 {{- define "vc.read" -}}
 {{- $cidr := .Values.serviceCIDR -}}
 {{- $off := list -}}
-{{- $kinds := dict "pods" "Pod" "services" "Service" "endpointslices" "EndpointSlice" "endpoints" "EndpointSlice" "configmaps" "ConfigMap" "secrets" "Secret" "persistentvolumeclaims" "PersistentVolumeClaim" "nodes" "Node" "events" "Event" "ingresses" "" -}}
+{{- $kinds := dict "pods" "Pod" "services" "Service" "endpointslices" "EndpointSlice" "endpoints" "EndpointSlice" "configmaps" "ConfigMap" "secrets" "Secret" "persistentvolumeclaims" "PersistentVolumeClaim" "networkpolicies" "NetworkPolicy" "nodes" "Node" "events" "Event" "ingresses" "" -}}
 {{- with .Values.virtualCluster.image -}}
 {{- fail (printf "virtualCluster.image %s is not supported: the control plane runs from kubernetes.image; leave virtualCluster.image empty" .) -}}
 {{- end -}}
@@ -95,6 +95,7 @@ that cannot be honoured is refused by name.
   "extraNames" .Values.certificates.extraSANs
   "storageClasses" .Values.storageClasses
   "tolerations" .Values.tolerations
+  "blockedCidrs" .Values.networkPolicies.blockedCIDRs
 | toJson -}}
 {{- end -}}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     """Further names and IP addresses in the API server's certificate."""
     storage_classes: tuple[str, ...] = ("*",)
     tolerations: tuple[str, ...] = ("node.kubernetes.io/",)
+    blocked_cidrs: tuple[str, ...] = ()
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -71,6 +73,11 @@ def parse_config(data: bytes) -> Config:
         parse_labels(config.node_selector)
     except ValueError as error:
         raise ConfigError(f"nodeSelector: {error}") from error
+    for text in config.blocked_cidrs:
+        try:
+            ipaddress.ip_network(text)
+        except ValueError as error:
+            raise ConfigError(f"blockedCidrs: {error}") from error
     if not 1 <= config.certificate_hours <= 24 * 3650:
         raise ConfigError("certificateHours must be between 1 and 87600")
     return config

@@ -348,6 +348,7 @@ def settings_of(config: Config, facts: certs.HostFacts) -> Settings:
         kubernetes_version=config.kubernetes_version,
         storage_classes=config.storage_classes,
         tolerations=config.tolerations,
+        blocked_cidrs=config.blocked_cidrs,
     )
 
 

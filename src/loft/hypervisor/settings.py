@@ -8,7 +8,17 @@ import msgspec
 
 DNS_SERVICE = "kube-system/kube-dns"
 KINDS = frozenset(
-    {"Pod", "Service", "EndpointSlice", "ConfigMap", "Secret", "Node", "Event", "PersistentVolumeClaim"},
+    {
+        "ConfigMap",
+        "EndpointSlice",
+        "Event",
+        "NetworkPolicy",
+        "Node",
+        "PersistentVolumeClaim",
+        "Pod",
+        "Secret",
+        "Service",
+    },
 )
 
 
@@ -32,6 +42,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Host ServiceAccount without rights under which all host pods run; `vc-NAME-workload` when empty."""
     owner: dict[str, Any] | None = None
     """An ownerReference (apiVersion, kind, name, uid) set on every host object, so that nothing outlives its owner."""
+    cluster_owner: dict[str, Any] | None = None
+    """The same for cluster-scoped host objects, which cannot be owned by a namespaced one."""
     kinds: frozenset[str] = KINDS
     """Kinds that are synced; a kind that is switched off is neither watched nor written."""
     host_nodes: bool = False
@@ -53,6 +65,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Host StorageClasses that tenants may name; `*` allows every one."""
     tolerations: tuple[str, ...] = ("node.kubernetes.io/",)
     """Taint keys (or prefixes ending in `/`) that tenants may tolerate; other tolerations stay inside."""
+
+    blocked_cidrs: tuple[str, ...] = ()
+    """Ranges that no tenant's NetworkPolicy opens, beside the virtual cluster's own pods; empty means no boundary."""
 
     @property
     def service_account(self) -> str:

@@ -105,6 +105,8 @@ class Syncer:
                 self.world.host_nodes.subscribe(self._host_node_changed)
         if "PersistentVolume" in self.controllers:
             self.world.volumes.subscribe(self._volume_changed)
+        if "NetworkPolicy" in self.controllers:
+            self.world.namespaces.subscribe(self._namespace_changed)
         if "Event" in self.controllers:
             self.world.events.subscribe(self._event_changed)
 
@@ -178,6 +180,12 @@ class Syncer:
     def _host_node_changed(self, key: str, old: Object | None, new: Object | None) -> None:
         if self.settings.all_nodes or self.world.nodes.get(key) is not None:
             self._enqueue("Node", key)
+
+    def _namespace_changed(self, key: str, old: Object | None, new: Object | None) -> None:
+        """Look at the policies that select namespaces when one of these came, went, or has other labels."""
+        if old is None or new is None or objects.labels(old) != objects.labels(new):
+            for policy in self.world.virtual["NetworkPolicy"].by_index("across", "namespaces"):
+                self._enqueue("NetworkPolicy", objects.key(policy))
 
     def _volume_changed(self, key: str, old: Object | None, new: Object | None) -> None:
         self._enqueue("PersistentVolume", key)

@@ -119,6 +119,8 @@ class Objects:
             context.host_service,
             version(context.service),
             version(context.volume),
+            context.namespaces,
+            context.host_names,
         )
 
     @staticmethod

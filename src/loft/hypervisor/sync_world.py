@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from loft.core.resource import EVENTS, NODES, PVS, Resource
+from loft.core.resource import EVENTS, NAMESPACES, NODES, PVS, Resource
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.context import Context
 from loft.hypervisor.core.names import Names
@@ -20,6 +20,7 @@ from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.pairing import Paired, pair
 from loft.hypervisor.kinds import REGISTRY, event, node
 from loft.hypervisor.kinds.endpointslice import service_key
+from loft.hypervisor.kinds.networkpolicy import selects_namespaces
 from loft.hypervisor.kinds.persistentvolumeclaim import claim_key
 from loft.hypervisor.kinds.pod_volumes import references
 from loft.hypervisor.settings import Settings
@@ -38,6 +39,12 @@ def without_content(obj: Object) -> Object:
         if obj.get(field):
             obj[field] = dict.fromkeys(obj[field], "")
     return drop_managed_fields(obj)
+
+
+def labels_only(namespace: Object) -> Object:
+    """Keep name and labels of a Namespace."""
+    metadata = objects.metadata(namespace)
+    return {"metadata": {key: metadata[key] for key in ("name", "uid", "resourceVersion", "labels") if key in metadata}}
 
 
 def _some(value: str | None) -> list[str]:
@@ -59,6 +66,7 @@ _VIRTUAL_INDEXES: dict[str, dict[str, Index]] = {
         "ip": lambda service: _some(objects.spec(service).get("clusterIP")),
     },
     "EndpointSlice": {"service": lambda item: _some(service_key(item))},
+    "NetworkPolicy": {"across": lambda policy: ["namespaces"] if selects_namespaces(policy) else []},
 }
 _HOST_INDEXES: dict[str, Index] = {
     "key": lambda host: _some(f"{objects.annotations(host).get(objects.OBJECT_KIND, '')}:{objects.virtual_key(host)}"),
@@ -86,6 +94,7 @@ class World:
         self.nodes = Informer(virtual, NODES)
         self.volumes = Informer(virtual, PVS, indexers={"claim": lambda volume: _some(claim_key(volume))})
         self.host_nodes = self._host_nodes(host) if settings.host_nodes else None
+        self.namespaces = Informer(virtual, NAMESPACES, transform=labels_only)
         self.events = Informer(host, EVENTS, settings.host_namespace, transform=event.relevant)
 
     def _virtual(self, client: Client, resource: Resource) -> Informer:
@@ -107,6 +116,8 @@ class World:
             found += [self.nodes, *([self.host_nodes] if self.host_nodes else [])]
         if "PersistentVolumeClaim" in self.settings.kinds:
             found.append(self.volumes)
+        if "NetworkPolicy" in self.settings.kinds:
+            found.append(self.namespaces)
         if "Event" in self.settings.kinds:
             found.append(self.events)
         return found
@@ -132,6 +143,9 @@ class World:
             return msgspec.structs.replace(base, volume=self._volume(virtual))
         if kind == "Pod":
             return self._pod_context(virtual, base)
+        if kind == "NetworkPolicy" and selects_namespaces(virtual):
+            known = {objects.name(item): objects.labels(item) for item in self.namespaces.list()}
+            return msgspec.structs.replace(base, namespaces=known)
         return base
 
     def is_used(self, kind: str, key: str) -> bool:

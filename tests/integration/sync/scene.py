@@ -12,6 +12,7 @@ from loft.core.resource import (
     CONFIGMAPS,
     ENDPOINTSLICES,
     NAMESPACES,
+    NETWORKPOLICIES,
     PODS,
     PVCS,
     SECRETS,
@@ -47,6 +48,7 @@ class Scene:
             dns_ip="10.96.0.78",
             node_idle_s=0.5,
             reservation_s=3.0,
+            blocked_cidrs=("169.254.0.0/16",),
         )
         self.syncer = Syncer(host, virtual, self.settings)
 
@@ -65,7 +67,7 @@ class Scene:
 
     async def clean(self) -> None:
         """Leave nothing inside that the next story's Syncer would sync."""
-        for resource in (PODS, SERVICES, CONFIGMAPS, SECRETS, ENDPOINTSLICES, PVCS):
+        for resource in (PODS, SERVICES, CONFIGMAPS, SECRETS, ENDPOINTSLICES, NETWORKPOLICIES, PVCS):
             for item in (await self.virtual.list(resource, f"{self.name}-a")).items:
                 await self.virtual.delete(resource, item["metadata"]["name"], f"{self.name}-a", grace_s=0)
 

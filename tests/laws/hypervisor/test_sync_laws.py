@@ -62,7 +62,16 @@ def pod(draw: Any) -> dict[str, Any]:
     return {"spec": spec}
 
 
+def networkpolicy(draw: Any) -> dict[str, Any]:
+    selector = {"matchLabels": draw(MAPS)} if draw(st.booleans()) else {}
+    peer = draw(st.sampled_from(["podSelector", "namespaceSelector", "ipBlock"]))
+    block = {"cidr": draw(st.sampled_from(["192.0.2.0/24", "10.0.0.0/8"]))}
+    rule = {"from": [{peer: block if peer == "ipBlock" else selector}]} if draw(st.booleans()) else {}
+    return {"spec": {"podSelector": selector, "policyTypes": ["Ingress"], "ingress": [rule]}}
+
+
 BODIES = {
+    "NetworkPolicy": networkpolicy,
     "ConfigMap": configmap,
     "Secret": secret,
     "Service": service,
@@ -70,6 +79,10 @@ BODIES = {
     "EndpointSlice": endpointslice,
     "Pod": pod,
 }
+
+
+def test_every_kind_takes_part_in_the_laws() -> None:
+    assert set(BODIES) == set(REGISTRY)
 
 
 ACTS = ["put", "put", "put", "delete", "recreate", "lose", "schedule", "settle", "smuggle", "mark"]

@@ -128,6 +128,10 @@ def default(body: Object) -> None:
         for container in spec.get("containers") or ():
             container.setdefault("imagePullPolicy", "Always")
         body.setdefault("status", {"phase": "Pending"})
+    if body["kind"] == "NetworkPolicy":
+        for rule in spec.get("ingress") or ():
+            for port in rule.get("ports") or ():
+                port.setdefault("protocol", "TCP")
     if body["kind"] == "Secret":
         body.setdefault("type", "Opaque")
     if body["kind"] == "PersistentVolumeClaim":
@@ -172,6 +176,8 @@ class World:
             paired = self.pair(REGISTRY["Service"], *service_key(virtual).split("/"))
             facts["service"] = paired.virtual
             facts["host_service"] = objects.name(paired.host) if paired.host else ""
+        if kind == "NetworkPolicy":
+            facts["namespaces"] = {"one": {"abc": "x"}, "b-x-one": {}}
         return Context(settings=self.settings, now=NOW, reported=reported, **facts)
 
     def keys(self, mapping: Mapping) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ import msgspec
 from loft.core.diff import covers, merge_patch
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.mapping import ABSENT, Mapping, Refusal, Scope
-from loft.hypervisor.core.names import ANNOTATION_PREFIX, LABEL_PREFIX, Names, host_labels
+from loft.hypervisor.core.names import ANNOTATION_PREFIX, LABEL_PREFIX, Names, host_labels, host_name
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.translate import walk
 
@@ -27,7 +27,7 @@ Marks = tuple[dict[str, str], dict[str, str]]
 
 def marks(virtual: Object, kind: str, names: Names) -> Marks:
     """Return the labels and annotations that say whose host object this is."""
-    labels = {objects.MANAGED_BY: names.virtual_cluster, objects.NAMESPACE: objects.namespace(virtual)}
+    labels = names.selector(objects.namespace(virtual)) if objects.namespace(virtual) else names.cluster_selector()
     annotations = {
         objects.OBJECT_NAME: objects.name(virtual),
         objects.OBJECT_NAMESPACE: objects.namespace(virtual),
@@ -44,18 +44,21 @@ def host_body(mapping: Mapping, virtual: Object, scope: Scope) -> tuple[Object, 
     """
     context = scope.context
     content = walk(mapping.host_tree, {key: virtual[key] for key in virtual if key not in _METADATA}, scope)
-    labels, annotations = marks(virtual, mapping.kind, scope.names)
+    labels, annotations = marks(virtual, mapping.key, scope.names)
     own = mapping.labels(virtual, context) if mapping.labels else host_labels(objects.labels(virtual))
     if mapping.annotations:
         annotations = mapping.annotations(virtual) | annotations
     metadata: Object = {
-        "name": scope.names.host(objects.namespace(virtual), objects.name(virtual)),
-        "namespace": scope.names.host_namespace,
+        "name": host_name(virtual, scope.names),
         "labels": own | labels,
         "annotations": annotations,
     }
-    if context.settings.owner:
-        metadata["ownerReferences"] = [context.settings.owner]
+    owner = context.settings.cluster_owner
+    if mapping.resource.namespaced:
+        metadata["namespace"] = scope.names.host_namespace
+        owner = context.settings.owner
+    if owner:
+        metadata["ownerReferences"] = [owner]
     body = {"apiVersion": mapping.resource.api_version, "kind": mapping.kind, "metadata": metadata} | content
     annotations[objects.APPLIED] = digest(mapping.digested(body) if mapping.digested else body)
     return body, scope.refusals

@@ -232,6 +232,9 @@ class Pair:
     context: Context
 
 
+References = Callable[[Object], "list[tuple[str, str]]"]
+"""Virtual object -> (kind, name) of what it uses in its namespace, each once."""
+
 HostPatch = tuple[PatchKind, str, Object]
 """How to patch, which subresource, the patch."""
 
@@ -262,6 +265,12 @@ class Mapping:
     """How the host's fields come back, for kinds whose lists are merged; a merge patch by default."""
     digested: Callable[[Object], Any] | None = None
     """The part of a host body whose change is a change of the tenant's wish; the whole by default."""
+    references: References | None = None
+    """What an object of the kind uses: ConfigMaps and Secrets are on the host only for that."""
+    whole: bool = False
+    """An object of which a part may not cross stays on the host as it was: that part could be what limits it."""
+    name: str = ""
+    """How the kind is called among the synced kinds; by default its Kubernetes kind."""
     host_tree: Node = dataclasses.field(init=False)
     virtual_tree: Node = dataclasses.field(init=False)
     owned: tuple[tuple[str, ...], ...] = dataclasses.field(init=False)
@@ -278,3 +287,8 @@ class Mapping:
     def kind(self) -> str:
         """The Kubernetes kind."""
         return self.resource.kind
+
+    @property
+    def key(self) -> str:
+        """The kind's key among the synced kinds; host objects tell by it what they were made for."""
+        return self.name or self.resource.kind

@@ -54,13 +54,17 @@ def plan(mapping: Mapping, virtual: Object | None, host: Object | None, names: N
     if host is None:
         return _create(mapping, pair, wanted, refusals)
     steps = _tell(virtual, refusals, context)
-    steps += _update(mapping, wanted, host)
+    if not (refusals and mapping.whole):
+        steps += _update(mapping, wanted, host)
     return steps + (mapping.back(pair) or [] if mapping.back else bring_back(mapping, pair))
 
 
 def is_ours(host: Object, names: Names) -> bool:
     """Whether a host object belongs to this virtual cluster."""
-    return objects.labels(host).get(objects.MANAGED_BY) == names.virtual_cluster
+    labels = objects.labels(host)
+    if not objects.namespace(host) and labels.get(objects.HOST_NAMESPACE) != names.host_namespace:
+        return False
+    return labels.get(objects.MANAGED_BY) == names.virtual_cluster
 
 
 def _adopts(mapping: Mapping, virtual: Object, host: Object) -> bool:

@@ -1,0 +1,73 @@
+"""NetworkPolicies over two real API servers: namespaces that match are followed, a settled one costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from integration.sync.scene import Scene, eventually, make
+from loft.core.resource import EVENTS, NAMESPACES, NETWORKPOLICIES
+from loft.hypervisor.core import objects
+
+pytestmark = pytest.mark.integration
+Tell = Callable[[Any], None]
+
+
+def test_a_policy_follows_the_namespaces_it_selects(tell: Tell) -> None:
+    async def story(scene: Scene) -> None:
+        ns = await scene.namespace(f"{scene.name}-a")
+        peer = {"namespaceSelector": {"matchLabels": {scene.name: "yes"}}, "podSelector": {"matchLabels": {"a": "b"}}}
+        spec = {"podSelector": {"matchLabels": {"app": "db"}}, "ingress": [{"from": [peer]}]}
+        await make(scene.virtual, NETWORKPOLICIES, {"metadata": {"name": "db", "namespace": ns}, "spec": spec})
+        host = await scene.host_object(NETWORKPOLICIES, f"{ns}/db")
+
+        async def allowed() -> list[str]:
+            found = await scene.host.get(NETWORKPOLICIES, objects.name(host), scene.name)
+            expressions = found["spec"]["ingress"][0]["from"][0]["podSelector"]["matchExpressions"]
+            return [value for item in expressions for value in item["values"]]
+
+        assert await allowed() == ["no_namespace"]
+        await scene.virtual.patch(NAMESPACES, ns, {"metadata": {"labels": {scene.name: "yes"}}})
+
+        async def is_listed() -> bool:
+            return await allowed() == [ns]
+
+        await eventually(is_listed)
+        await scene.virtual.patch(NAMESPACES, ns, {"metadata": {"labels": {scene.name: None}}})
+
+        async def is_empty() -> bool:
+            return await allowed() == ["no_namespace"]
+
+        await eventually(is_empty)
+        await scene.syncer.settled()
+        before = (await scene.host.get(NETWORKPOLICIES, objects.name(host), scene.name))["metadata"]["resourceVersion"]
+        await scene.virtual.patch(NAMESPACES, ns, {"metadata": {"labels": {"other": "label"}}})
+        await scene.syncer.settled()
+        after = (await scene.host.get(NETWORKPOLICIES, objects.name(host), scene.name))["metadata"]["resourceVersion"]
+        assert before == after
+        await scene.virtual.delete(NETWORKPOLICIES, "db", ns)
+
+        async def is_gone() -> bool:
+            return await scene.host.find(NETWORKPOLICIES, objects.name(host), scene.name) is None
+
+        await eventually(is_gone)
+
+    tell(story)
+
+
+def test_what_opens_the_platforms_boundary_is_told_and_stays_away(tell: Tell) -> None:
+    async def story(scene: Scene) -> None:
+        ns = await scene.namespace(f"{scene.name}-a")
+        spec = {"podSelector": {}, "egress": [{"to": [{"ipBlock": {"cidr": "169.254.169.254/32"}}]}]}
+        await make(scene.virtual, NETWORKPOLICIES, {"metadata": {"name": "metadata", "namespace": ns}, "spec": spec})
+
+        async def told() -> Any:
+            found = await scene.virtual.list(EVENTS, ns, field_selector="involvedObject.name=metadata")
+            return [item["message"] for item in found.items]
+
+        assert "spec.egress[0].to[0].ipBlock.cidr" in (await eventually(told))[0]
+        assert await scene.host_objects(NETWORKPOLICIES) == []
+
+    tell(story)
