@@ -17,7 +17,7 @@ that cannot be honoured is refused by name.
 {{- define "vc.read" -}}
 {{- $cidr := .Values.serviceCIDR -}}
 {{- $off := list -}}
-{{- $kinds := dict "pods" "Pod" "services" "Service" "endpointslices" "EndpointSlice" "endpoints" "EndpointSlice" "configmaps" "ConfigMap" "secrets" "Secret" "persistentvolumeclaims" "PersistentVolumeClaim" "networkpolicies" "NetworkPolicy" "nodes" "Node" "events" "Event" "ingresses" "" -}}
+{{- $kinds := dict "pods" "Pod" "services" "Service" "endpointslices" "EndpointSlice" "endpoints" "EndpointSlice" "configmaps" "ConfigMap" "secrets" "Secret" "persistentvolumeclaims" "PersistentVolumeClaim" "networkpolicies" "NetworkPolicy" "nodes" "Node" "events" "Event" "ingresses" "Ingress" "ingressclasses" "IngressClass" "storageclasses" "StorageClass" "priorityclasses" "PriorityClass" -}}
 {{- with .Values.virtualCluster.image -}}
 {{- fail (printf "virtualCluster.image %s is not supported: the control plane runs from kubernetes.image; leave virtualCluster.image empty" .) -}}
 {{- end -}}
@@ -48,9 +48,6 @@ that cannot be honoured is refused by name.
 {{- end -}}
 {{- end -}}
 {{- range $kind, $state := .Values.sync -}}
-{{- if and (eq $kind "ingresses") $state.enabled -}}
-{{- fail "sync.ingresses.enabled is not supported yet" -}}
-{{- end -}}
 {{- if not $state.enabled -}}
 {{- $off = append $off (get $kinds $kind) -}}
 {{- end -}}
@@ -94,6 +91,9 @@ that cannot be honoured is refused by name.
   "certificateHours" (int .Values.certificates.validityHours)
   "extraNames" .Values.certificates.extraSANs
   "storageClasses" .Values.storageClasses
+  "ingressHosts" .Values.ingressHosts
+  "ingressClasses" .Values.ingressClasses
+  "priorityClasses" .Values.priorityClasses
   "tolerations" .Values.tolerations
   "blockedCidrs" .Values.networkPolicies.blockedCIDRs
 | toJson -}}

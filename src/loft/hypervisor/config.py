@@ -42,6 +42,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     extra_names: tuple[str, ...] = ()
     """Further names and IP addresses in the API server's certificate."""
     storage_classes: tuple[str, ...] = ("*",)
+    ingress_classes: tuple[str, ...] = ("*",)
+    ingress_hosts: tuple[str, ...] = ()
+    priority_classes: tuple[str, ...] = ()
+    snapshot_classes: tuple[str, ...] = ("*",)
     tolerations: tuple[str, ...] = ("node.kubernetes.io/",)
     blocked_cidrs: tuple[str, ...] = ()
 

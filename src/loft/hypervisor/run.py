@@ -26,14 +26,13 @@ from loft.core.resource import (
     MUTATINGWEBHOOKS,
     SERVICEACCOUNTS,
     SERVICES,
-    STORAGECLASSES,
 )
 from loft.hypervisor import certs
 from loft.hypervisor.access import access_objects
 from loft.hypervisor.admission import PATH, ServiceAdmission
 from loft.hypervisor.admission_plan import webhook_configuration
 from loft.hypervisor.apiservice import endpoint_objects, plan_service
-from loft.hypervisor.bootstrap import apply_all, follow_storage_classes
+from loft.hypervisor.bootstrap import apply_all
 from loft.hypervisor.certificates import CREDENTIAL_FILE, KUBELET_CLIENT_USER, node_serving_pair, webhook_pair
 from loft.hypervisor.config import ACCESS_KEY, Config, ConfigError, Pod, parse_access
 from loft.hypervisor.control_plane_files import API_SERVER, EGRESS_SOCKET
@@ -191,10 +190,6 @@ class Hypervisor:
                 group.create_task(lasting("sync", syncer.run))
                 group.create_task(lasting("the API server's Service", self._own_service))
                 group.create_task(lasting("access rules", lambda: self._follow_access(keeper)))
-                classes = self.config.storage_classes
-                group.create_task(
-                    keep_running("storage", lambda: follow_storage_classes(self.host, classes, keeper.want))
-                )
                 self._missing = "waiting for the access rules and the webhook to be in place"
                 await keeper.settled()
                 await self._become_ready()
@@ -216,7 +211,7 @@ class Hypervisor:
         return time.monotonic() - self._began
 
     def _keeper(self) -> Keeper:
-        resources = (MUTATINGWEBHOOKS, CLUSTERROLES, CLUSTERROLEBINDINGS, ENDPOINTS, ENDPOINTSLICES, STORAGECLASSES)
+        resources = (MUTATINGWEBHOOKS, CLUSTERROLES, CLUSTERROLEBINDINGS, ENDPOINTS, ENDPOINTSLICES)
         keeper = Keeper(self.virtual, resources)
         if "Service" in self.config.kinds:
             url = f"https://127.0.0.1:{WEBHOOK_PORT}{PATH}"
@@ -347,6 +342,10 @@ def settings_of(config: Config, facts: certs.HostFacts) -> Settings:
         node_selector=config.node_selector,
         kubernetes_version=config.kubernetes_version,
         storage_classes=config.storage_classes,
+        ingress_classes=config.ingress_classes,
+        ingress_hosts=config.ingress_hosts,
+        priority_classes=config.priority_classes,
+        snapshot_classes=config.snapshot_classes,
         tolerations=config.tolerations,
         blocked_cidrs=config.blocked_cidrs,
     )

@@ -12,12 +12,17 @@ KINDS = frozenset(
         "ConfigMap",
         "EndpointSlice",
         "Event",
+        "Ingress",
+        "IngressClass",
         "NetworkPolicy",
         "Node",
         "PersistentVolumeClaim",
         "Pod",
+        "PriorityClass",
         "Secret",
         "Service",
+        "StorageClass",
+        "VolumeSnapshotClass",
     },
 )
 
@@ -63,6 +68,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A reserved host Service that no virtual Service has claimed for so long is released."""
     storage_classes: tuple[str, ...] = ("*",)
     """Host StorageClasses that tenants may name; `*` allows every one."""
+    priority_classes: tuple[str, ...] = ()
+    """Host PriorityClasses that tenants may name; `*` allows every one but Kubernetes' own."""
+    snapshot_classes: tuple[str, ...] = ("*",)
+    """Host VolumeSnapshotClasses that tenants may name; `*` allows every one."""
+    ingress_classes: tuple[str, ...] = ("*",)
+    """Host IngressClasses that tenants may name; `*` allows every one."""
+    ingress_hosts: tuple[str, ...] = ()
+    """Hosts that tenants' Ingresses may claim: `shop.example.com`, `*.dev.example.com` (all below), `*` (any one)."""
     tolerations: tuple[str, ...] = ("node.kubernetes.io/",)
     """Taint keys (or prefixes ending in `/`) that tenants may tolerate; other tolerations stay inside."""
 

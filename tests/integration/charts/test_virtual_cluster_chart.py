@@ -54,6 +54,7 @@ CASES: dict[str, Object] = {
         "controlPlane": {"replicas": 3},
         "agent": {"serviceAccount": {"name": "loft-agent", "namespace": "loft"}},
         "hostNodes": {"enabled": True},
+        "hostClasses": {"enabled": True},
         "access": {"defaultClusterRole": "view", "rules": [{"users": ["ann"], "clusterRole": "edit"}]},
     },
 }
@@ -85,7 +86,7 @@ def test_values_of_earlier_charts_are_understood() -> None:
     objects = render(values)
     assert "--service-cluster-ip-range=10.97.0.0/16" in containers(objects)["kube-apiserver"]["args"]
     config = parse_config(find(objects, "ConfigMap", "vc-dev-config")["data"]["config.json"].encode())
-    assert config.kinds == KINDS - {"PersistentVolumeClaim", "EndpointSlice"}
+    assert config.kinds == KINDS - {"PersistentVolumeClaim", "EndpointSlice", "Ingress"}
 
 
 ALL_NODES = {"hostNodes": {"enabled": True}, "scheduler": {"enabled": True}}
@@ -111,10 +112,12 @@ def test_a_scheduler_inside_is_a_container_and_its_taints_evict() -> None:
         (CIDR | {"virtualCluster": {"env": [{"name": "A", "value": "b"}]}}, "virtualCluster.env is not supported"),
         (CIDR | {"syncer": {"extraArgs": ["--fake-nodes=false"]}}, "--fake-nodes=false is not supported"),
         (CIDR | {"syncer": {"extraArgs": ["--disable-sync-resources=potatoes"]}}, "potatoes is not supported"),
-        (CIDR | {"sync": {"ingresses": {"enabled": True}}}, "sync.ingresses.enabled is not supported"),
         (CIDR | {"scheduler": {"enabled": True}}, "scheduler.enabled needs hostNodes.enabled"),
         (CIDR | {"sync": {"nodes": {"syncAllNodes": True}}}, "syncAllNodes needs hostNodes.enabled"),
         (CIDR | ALL_NODES | {"sync": {"nodes": {"enabled": False}}}, "need sync.nodes.enabled"),
+        (CIDR | {"sync": {"potatoes": {"enabled": True}}}, "potatoes"),
+        (CIDR | {"ingressHosts": ["a.*.example.com"]}, "ingressHosts"),
+        (CIDR | {"networkPolicies": {"blockedCIDRs": ["everything"]}}, "blockedCIDRs"),
         (CIDR | {"nonsense": 1}, "nonsense"),
         (CIDR | {"controlPlane": {"replicas": 2}}, "replicas"),
         (CIDR | {"image": "x y"}, "image"),

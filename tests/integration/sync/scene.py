@@ -11,6 +11,7 @@ from typing import Any
 from loft.core.resource import (
     CONFIGMAPS,
     ENDPOINTSLICES,
+    INGRESSES,
     NAMESPACES,
     NETWORKPOLICIES,
     PODS,
@@ -49,6 +50,10 @@ class Scene:
             node_idle_s=0.5,
             reservation_s=3.0,
             blocked_cidrs=("169.254.0.0/16",),
+            ingress_hosts=("*.dev.example",),
+            ingress_classes=(f"{name}-shown", "*"),
+            priority_classes=(f"{name}-shown",),
+            storage_classes=(f"{name}-shown", "local-path"),
         )
         self.syncer = Syncer(host, virtual, self.settings)
 
@@ -67,7 +72,7 @@ class Scene:
 
     async def clean(self) -> None:
         """Leave nothing inside that the next story's Syncer would sync."""
-        for resource in (PODS, SERVICES, CONFIGMAPS, SECRETS, ENDPOINTSLICES, NETWORKPOLICIES, PVCS):
+        for resource in (PODS, SERVICES, CONFIGMAPS, SECRETS, ENDPOINTSLICES, INGRESSES, NETWORKPOLICIES, PVCS):
             for item in (await self.virtual.list(resource, f"{self.name}-a")).items:
                 await self.virtual.delete(resource, item["metadata"]["name"], f"{self.name}-a", grace_s=0)
 

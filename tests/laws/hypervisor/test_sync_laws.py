@@ -70,7 +70,16 @@ def networkpolicy(draw: Any) -> dict[str, Any]:
     return {"spec": {"podSelector": selector, "policyTypes": ["Ingress"], "ingress": [rule]}}
 
 
+def ingress(draw: Any) -> dict[str, Any]:
+    backend = {"service": {"name": draw(NAMES), "port": {"number": 80}}}
+    name = draw(st.sampled_from(["a.dev.example", "b.dev.example", "elsewhere.example"]))
+    rule = {"host": name, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
+    tls = [{"hosts": [name], "secretName": draw(NAMES)}] if draw(st.booleans()) else []
+    return {"spec": {"rules": [rule], "tls": tls}}
+
+
 BODIES = {
+    "Ingress": ingress,
     "NetworkPolicy": networkpolicy,
     "ConfigMap": configmap,
     "Secret": secret,
@@ -116,6 +125,8 @@ def act(world: World, what: str, body: dict[str, Any]) -> None:
     elif what == "lose":
         world.host.objects.pop((kind, "vc", world.names.host(metadata["namespace"], metadata["name"])), None)
     elif what == "schedule":
+        for host in filter(world.is_ours, world.host.list("Ingress")):
+            host["status"] = {"loadBalancer": {"ingress": [{"ip": "192.0.2.9"}]}}
         for host in filter(world.is_ours, world.host.list("Pod")):
             host["spec"].setdefault("nodeName", "node-a")
             host["status"] = {"phase": "Running", "podIP": "10.1.0.1", "podIPs": [{"ip": "10.1.0.1"}]}

@@ -19,9 +19,8 @@ from loft.hypervisor.core.names import Names
 from loft.hypervisor.core.pairing import Paired, pair
 from loft.hypervisor.core.plan import plan, remove
 from loft.hypervisor.core.side import Step
-from loft.hypervisor.kinds import REGISTRY
+from loft.hypervisor.kinds import REGISTRY, references
 from loft.hypervisor.kinds.endpointslice import service_key
-from loft.hypervisor.kinds.pod_volumes import references
 from loft.hypervisor.settings import Settings
 
 Object = dict[str, Any]
@@ -128,6 +127,8 @@ def default(body: Object) -> None:
         for container in spec.get("containers") or ():
             container.setdefault("imagePullPolicy", "Always")
         body.setdefault("status", {"phase": "Pending"})
+    if body["kind"] == "Ingress":
+        body.setdefault("status", {"loadBalancer": {}})
     if body["kind"] == "NetworkPolicy":
         for rule in spec.get("ingress") or ():
             for port in rule.get("ports") or ():
@@ -144,7 +145,13 @@ class World:
 
     def __init__(self, name: str = "dev") -> None:
         self.names = Names(name, "vc")
-        self.settings = Settings(name=name, host_namespace="vc", api_service_ip="10.0.0.1", dns_ip="10.0.0.10")
+        self.settings = Settings(
+            name=name,
+            host_namespace="vc",
+            api_service_ip="10.0.0.1",
+            dns_ip="10.0.0.10",
+            ingress_hosts=("*.dev.example",),
+        )
         self.virtual = Server("virtual")
         self.host = Server("host")
         self.told: dict[str, set[str]] = {}
@@ -168,9 +175,10 @@ class World:
         facts: dict[str, Any] = {}
         if virtual is not None and kind in ("ConfigMap", "Secret"):
             facts["used"] = any(
-                (kind, objects.name(virtual)) in references(pod)
-                for pod in self.virtual.list("Pod")
-                if objects.namespace(pod) == objects.namespace(virtual)
+                (kind, objects.name(virtual)) in references(mapping, user)
+                for mapping in REGISTRY.values()
+                for user in self.virtual.list(mapping.kind)
+                if objects.namespace(user) == objects.namespace(virtual)
             )
         if virtual is not None and kind == "EndpointSlice" and service_key(virtual):
             paired = self.pair(REGISTRY["Service"], *service_key(virtual).split("/"))

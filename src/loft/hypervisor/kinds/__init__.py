@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from loft.hypervisor.core.mapping import Mapping
+from loft.hypervisor.core.objects import Object
+from loft.hypervisor.core.translate import references as references_by_rule
 from loft.hypervisor.kinds.configmap import CONFIGMAP
 from loft.hypervisor.kinds.endpointslice import ENDPOINTSLICE
+from loft.hypervisor.kinds.ingress import INGRESS
 from loft.hypervisor.kinds.networkpolicy import NETWORKPOLICY
 from loft.hypervisor.kinds.persistentvolumeclaim import PERSISTENTVOLUMECLAIM
 from loft.hypervisor.kinds.pod import POD
@@ -13,6 +16,12 @@ from loft.hypervisor.kinds.service import SERVICE
 
 REGISTRY: dict[str, Mapping] = {
     mapping.key: mapping
-    for mapping in (CONFIGMAP, ENDPOINTSLICE, NETWORKPOLICY, PERSISTENTVOLUMECLAIM, POD, SECRET, SERVICE)
+    for mapping in (CONFIGMAP, ENDPOINTSLICE, INGRESS, NETWORKPOLICY, PERSISTENTVOLUMECLAIM, POD, SECRET, SERVICE)
 }
 """Kinds with a host object for each virtual one; Node and Event come from the host and have plans of their own."""
+
+
+def references(mapping: Mapping, virtual: Object) -> list[tuple[str, str]]:
+    """Return (kind, name) of the objects in its namespace that a virtual object uses, each once, in order."""
+    named = mapping.references(virtual) if mapping.references else []
+    return list(dict.fromkeys([*named, *references_by_rule(mapping.named_tree, virtual)]))

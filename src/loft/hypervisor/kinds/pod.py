@@ -20,7 +20,7 @@ from loft.hypervisor.kinds.pod_lifecycle import lifecycle
 from loft.hypervisor.kinds.pod_network import dns_config, dns_policy, hostname
 from loft.hypervisor.kinds.pod_placement import PLACEMENT
 from loft.hypervisor.kinds.pod_status import STATUS, back
-from loft.hypervisor.kinds.pod_volumes import volumes
+from loft.hypervisor.kinds.pod_volumes import references, volumes
 
 _SECURITY = "spec.securityContext"
 _LATER = "not supported in a virtual cluster yet"
@@ -128,6 +128,7 @@ POD = Mapping(
     ),
     to_virtual=STATUS,
     annotations=downward_annotations,
+    references=references,
     lifecycle=lifecycle,
     update=update,
     digested=changeable,

@@ -18,6 +18,7 @@ from loft.core.action import Apply, Delete
 from loft.core.resource import (
     CONFIGMAPS,
     ENDPOINTSLICES,
+    INGRESSES,
     NETWORKPOLICIES,
     PODS,
     PVCS,
@@ -46,7 +47,16 @@ TOKEN_USED_S = 400.0
 TOKENS_MAX = 1000
 RIGHTS_WAIT_S = 5.0
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-LEFTOVERS: tuple[Resource, ...] = (PODS, SERVICES, ENDPOINTSLICES, CONFIGMAPS, SECRETS, PVCS, NETWORKPOLICIES)
+LEFTOVERS: tuple[Resource, ...] = (
+    PODS,
+    SERVICES,
+    ENDPOINTSLICES,
+    CONFIGMAPS,
+    SECRETS,
+    PVCS,
+    NETWORKPOLICIES,
+    INGRESSES,
+)
 
 
 class Session:
