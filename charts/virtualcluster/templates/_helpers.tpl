@@ -17,7 +17,7 @@ that cannot be honoured is refused by name.
 {{- define "vc.read" -}}
 {{- $cidr := .Values.serviceCIDR -}}
 {{- $off := list -}}
-{{- $kinds := dict "pods" "Pod" "services" "Service" "endpointslices" "EndpointSlice" "endpoints" "EndpointSlice" "configmaps" "ConfigMap" "secrets" "Secret" "persistentvolumeclaims" "PersistentVolumeClaim" "networkpolicies" "NetworkPolicy" "nodes" "Node" "events" "Event" "ingresses" "Ingress" "ingressclasses" "IngressClass" "storageclasses" "StorageClass" "priorityclasses" "PriorityClass" -}}
+{{- $kinds := dict "pods" "Pod" "services" "Service" "endpointslices" "EndpointSlice" "endpoints" "EndpointSlice" "configmaps" "ConfigMap" "secrets" "Secret" "persistentvolumeclaims" "PersistentVolumeClaim" "networkpolicies" "NetworkPolicy" "nodes" "Node" "events" "Event" "ingresses" "Ingress" "ingressclasses" "IngressClass" "storageclasses" "StorageClass" "priorityclasses" "PriorityClass" "poddisruptionbudgets" "PodDisruptionBudget" "volumesnapshots" "VolumeSnapshot" "volumesnapshotclasses" "VolumeSnapshotClass" -}}
 {{- with .Values.virtualCluster.image -}}
 {{- fail (printf "virtualCluster.image %s is not supported: the control plane runs from kubernetes.image; leave virtualCluster.image empty" .) -}}
 {{- end -}}
@@ -94,6 +94,8 @@ that cannot be honoured is refused by name.
   "ingressHosts" .Values.ingressHosts
   "ingressClasses" .Values.ingressClasses
   "priorityClasses" .Values.priorityClasses
+  "snapshotClasses" .Values.snapshotClasses
+  "enabledKinds" (ternary (list "StorageClassToHost") list .Values.sync.storageclasses.toHost)
   "tolerations" .Values.tolerations
   "blockedCidrs" .Values.networkPolicies.blockedCIDRs
 | toJson -}}

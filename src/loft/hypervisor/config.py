@@ -10,7 +10,7 @@ import msgspec
 
 from loft.api.virtualcluster import VirtualClusterAccess
 from loft.core.selector import parse_labels
-from loft.hypervisor.settings import KINDS
+from loft.hypervisor.settings import KINDS, OPTIONAL_KINDS
 
 CONFIG_FILE = Path("/etc/loft/config.json")
 ACCESS_KEY = "access.json"
@@ -29,6 +29,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     replicas: int = 1
     disabled_kinds: tuple[str, ...] = ()
     """Kinds that are not synced."""
+    enabled_kinds: tuple[str, ...] = ()
+    """Kinds that are synced though they are not by default."""
     host_nodes: bool = False
     all_nodes: bool = False
     node_selector: str = ""
@@ -52,7 +54,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     @property
     def kinds(self) -> frozenset[str]:
         """Kinds that are synced."""
-        return KINDS - frozenset(self.disabled_kinds)
+        return (KINDS | frozenset(self.enabled_kinds)) - frozenset(self.disabled_kinds)
 
 
 class Pod(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,8 +70,10 @@ def parse_config(data: bytes) -> Config:
         config = msgspec.json.decode(data, type=Config)
     except msgspec.DecodeError as error:
         raise ConfigError(f"the hypervisor's configuration cannot be read: {error}") from error
-    unknown = sorted(set(config.disabled_kinds) - KINDS)
-    if unknown:
+    if unknown := sorted(set(config.enabled_kinds) - OPTIONAL_KINDS):
+        known = ", ".join(sorted(OPTIONAL_KINDS))
+        raise ConfigError(f"enabledKinds: {', '.join(unknown)} is not supported; known are {known}")
+    if unknown := sorted(set(config.disabled_kinds) - KINDS):
         raise ConfigError(f"disabledKinds: {', '.join(unknown)} is not supported; known are {', '.join(sorted(KINDS))}")
     if (config.all_nodes or config.scheduler) and not config.host_nodes:
         raise ConfigError("allNodes and scheduler need hostNodes: the right to read the host's nodes")
@@ -77,6 +81,8 @@ def parse_config(data: bytes) -> Config:
         parse_labels(config.node_selector)
     except ValueError as error:
         raise ConfigError(f"nodeSelector: {error}") from error
+    if "*" in config.priority_classes:
+        raise ConfigError("priorityClasses: give names; a tenant's own class of a name would be taken for the host's")
     for text in config.blocked_cidrs:
         try:
             ipaddress.ip_network(text)

@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 
 DNS_SERVICE = "kube-system/kube-dns"
+OPTIONAL_KINDS = frozenset({"StorageClassToHost"})
+"""Kinds that are synced only when they are asked for."""
 KINDS = frozenset(
     {
         "ConfigMap",
@@ -18,10 +20,12 @@ KINDS = frozenset(
         "Node",
         "PersistentVolumeClaim",
         "Pod",
+        "PodDisruptionBudget",
         "PriorityClass",
         "Secret",
         "Service",
         "StorageClass",
+        "VolumeSnapshot",
         "VolumeSnapshotClass",
     },
 )
@@ -69,7 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     storage_classes: tuple[str, ...] = ("*",)
     """Host StorageClasses that tenants may name; `*` allows every one."""
     priority_classes: tuple[str, ...] = ()
-    """Host PriorityClasses that tenants may name; `*` allows every one but Kubernetes' own."""
+    """Names of host PriorityClasses that tenants may use; never Kubernetes' own."""
     snapshot_classes: tuple[str, ...] = ("*",)
     """Host VolumeSnapshotClasses that tenants may name; `*` allows every one."""
     ingress_classes: tuple[str, ...] = ("*",)

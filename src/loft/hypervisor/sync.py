@@ -15,15 +15,18 @@ from functools import partial
 
 from loft.core.action import Create
 from loft.hypervisor.core import objects
+from loft.hypervisor.core.mapping import Mapping
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.side import Step
-from loft.hypervisor.kinds import references
+from loft.hypervisor.kinds import reference_key, references
 from loft.hypervisor.kinds.classes import REFLECTIONS
 from loft.hypervisor.kinds.event import involved_uid
 from loft.hypervisor.kinds.persistentvolumeclaim import claim_key, plan_volume
 from loft.hypervisor.kinds.pod_status import BINDING
+from loft.hypervisor.kinds.storageclass import TO_HOST
 from loft.hypervisor.settings import Settings
 from loft.hypervisor.sync_events import Events
+from loft.hypervisor.sync_gate import Gates
 from loft.hypervisor.sync_nodes import Nodes
 from loft.hypervisor.sync_objects import Objects
 from loft.hypervisor.sync_reflections import Reflected
@@ -59,6 +62,7 @@ class Syncer:
             "Pod": self._prepare_pod
         }
         self.controllers = {kind: self._controller(kind) for kind in self.world.virtual}
+        self._gates = Gates((host, virtual), settings, self._writer)
         if "Service" in self.world.virtual:
             self.controllers["Reservation"] = Controller("reservations", self._objects.release)
         if "Node" in settings.kinds:
@@ -68,7 +72,7 @@ class Syncer:
         if "Event" in settings.kinds:
             self.controllers["Event"] = Controller("events", self._events.reconcile)
         self._reflected = [
-            Reflected((host, virtual), reflection, settings, self._writer)
+            Reflected((host, virtual), reflection, self._gates, self._writer)
             for key, reflection in REFLECTIONS.items()
             if key in settings.kinds
         ]
@@ -94,7 +98,24 @@ class Syncer:
                 group.create_task(lasting(controller.name, controller.run))
             for reflected in self._reflected:
                 group.create_task(lasting(reflected.controller.name, reflected.run))
+            for kind, mapping in self.world.mappings.items():
+                if mapping.gated:
+                    group.create_task(lasting(kind, partial(self._run_gated, kind, mapping)))
             self._started.set()
+
+    async def _run_gated(self, kind: str, mapping: Mapping) -> None:
+        """Sync a kind once both sides have it."""
+        await self._gates.wait(mapping.resource, mapping)
+        caches = self.world.caches(mapping)
+        async with asyncio.TaskGroup() as group:
+            for informer in caches:
+                group.create_task(lasting(f"cache of {informer.resource.plural}", informer.run))
+            for informer in caches:
+                await informer.synced()
+            self.world.admit(kind, caches)
+            self.controllers[kind] = self._controller(kind)
+            self._subscribe_to(kind)
+            group.create_task(lasting(kind, self.controllers[kind].run))
 
     async def settled(self) -> None:
         """Wait until nothing is left to do that is known now; objects refused or waited for do not count."""
@@ -102,7 +123,7 @@ class Syncer:
         calm = 0
         while calm < 2:
             before = self._reconciled
-            for controller in self.controllers.values():
+            for controller in [*self.controllers.values()]:
                 await controller.idle()
             for reflected in self._reflected:
                 await reflected.controller.idle()
@@ -112,10 +133,8 @@ class Syncer:
     # What a change puts into which queue
 
     def _subscribe(self) -> None:
-        for kind, informer in self.world.virtual.items():
-            informer.subscribe(self._virtual_changed(kind))
-        for kind, informer in self.world.host.items():
-            informer.subscribe(self._host_changed(kind))
+        for kind in self.world.virtual:
+            self._subscribe_to(kind)
         if "Node" in self.controllers:
             self.world.nodes.subscribe(self._key_changed("Node"))
             if self.world.host_nodes:
@@ -126,6 +145,10 @@ class Syncer:
             self.world.namespaces.subscribe(self._namespace_changed)
         if "Event" in self.controllers:
             self.world.events.subscribe(self._event_changed)
+
+    def _subscribe_to(self, kind: str) -> None:
+        self.world.virtual[kind].subscribe(self._virtual_changed(kind))
+        self.world.host[kind].subscribe(self._host_changed(kind))
 
     def _enqueue(self, kind: str, key: str) -> None:
         if key and kind in self.controllers:
@@ -145,6 +168,8 @@ class Syncer:
                 self._node_changed(old, new)
             elif kind == "Service":
                 self._service_changed(key, new)
+            elif kind == TO_HOST:
+                self._users_of(kind, key)
             elif kind == "PersistentVolumeClaim" and new is None:
                 for volume in self.world.volumes.by_index("claim", key):
                     self._enqueue("PersistentVolume", objects.name(volume))
@@ -161,7 +186,7 @@ class Syncer:
         mapping = self.world.mappings[kind]
         before, after = references(mapping, old), references(mapping, new) if new else []
         for target, name in {*before} ^ {*after}:
-            self._enqueue(target, f"{objects.namespace(old)}/{name}")
+            self._enqueue(target, reference_key(target, objects.namespace(old), name))
 
     def _service_changed(self, key: str, new: Object | None) -> None:
         self._service_users(key)
@@ -174,7 +199,10 @@ class Syncer:
         if "EndpointSlice" in self.world.virtual:
             for item in self.world.virtual["EndpointSlice"].by_index("service", key):
                 self._enqueue("EndpointSlice", objects.key(item))
-        for user, user_key in self.world.users("Service", key):
+        self._users_of("Service", key)
+
+    def _users_of(self, kind: str, key: str) -> None:
+        for user, user_key in self.world.users(kind, key):
             self._enqueue(user, user_key)
 
     def _host_changed(self, kind: str) -> Changed:
@@ -184,6 +212,8 @@ class Syncer:
             self._enqueue(objects.annotations(host).get(objects.OBJECT_KIND, kind), virtual_key)
             if kind == "Pod":
                 self._node_changed(old, new)
+            elif kind == TO_HOST:
+                self._users_of(kind, virtual_key)
             elif kind == "Service":
                 self._host_service_changed(key, virtual_key, host)
 

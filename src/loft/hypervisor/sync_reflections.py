@@ -13,27 +13,22 @@ from datetime import UTC, datetime
 from loft.hypervisor.core.context import Context
 from loft.hypervisor.core.names import Names
 from loft.hypervisor.core.reflection import Reflection, plan_reflection
-from loft.hypervisor.settings import Settings
+from loft.hypervisor.sync_gate import Gates
 from loft.hypervisor.sync_writes import Writer
-from loft.kube import request as requests
 from loft.kube.client import Client
 from loft.kube.controller import Controller
-from loft.kube.errors import AlreadyExists, ApiError
+from loft.kube.errors import AlreadyExists
 from loft.kube.informer import Informer, drop_managed_fields
 
 log = logging.getLogger(__name__)
-
-PROBE_S = 60.0
-"""How often a kind that cannot be read is looked for."""
 
 
 class Reflected:
     """Shows one kind."""
 
-    def __init__(
-        self, clients: tuple[Client, Client], reflection: Reflection, settings: Settings, writer: Writer
-    ) -> None:
-        self._clients = clients
+    def __init__(self, clients: tuple[Client, Client], reflection: Reflection, gates: Gates, writer: Writer) -> None:
+        settings = gates.settings
+        self._gates = gates
         self._reflection = reflection
         self._settings = settings
         self._names = Names(settings.name, settings.host_namespace)
@@ -45,7 +40,7 @@ class Reflected:
 
     async def run(self) -> None:
         """Show until cancelled; waits while the kind cannot be read."""
-        await readable(self._clients, self._reflection)
+        await self._gates.wait(self._reflection.resource)
         async with asyncio.TaskGroup() as group:
             for informer in (self._host, self._virtual):
                 group.create_task(informer.run())
@@ -64,20 +59,3 @@ class Reflected:
         except AlreadyExists:
             # The cache lags behind; what is there is told by it, and looked at then.
             log.debug("%s %s is there already", self._reflection.key, name)
-
-
-async def readable(clients: tuple[Client, Client], reflection: Reflection) -> None:
-    """Wait until both sides let the kind be read."""
-    told = False
-    while True:
-        try:
-            for client in clients:
-                await client.call(requests.list_(reflection.resource, limit=1))
-            return
-        except ApiError as error:
-            if error.status not in (403, 404):
-                log.warning("%s: %s; trying again", reflection.resource.group_resource, error)
-            elif not told:
-                told = True
-                log.info("%s of the host are not shown inside: %s", reflection.resource.group_resource, error)
-        await asyncio.sleep(PROBE_S)

@@ -19,10 +19,12 @@ from loft.hypervisor.core.mapping import Mapping
 from loft.hypervisor.core.names import Names
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.pairing import Paired, pair
-from loft.hypervisor.kinds import REGISTRY, event, node, references
+from loft.hypervisor.core.reflection import is_reflected
+from loft.hypervisor.kinds import REGISTRY, event, node, reference_key, references
 from loft.hypervisor.kinds.endpointslice import service_key
 from loft.hypervisor.kinds.networkpolicy import selects_namespaces
 from loft.hypervisor.kinds.persistentvolumeclaim import claim_key
+from loft.hypervisor.kinds.storageclass import TO_HOST
 from loft.hypervisor.settings import Settings
 from loft.kube.client import Client
 from loft.kube.informer import Informer, drop_managed_fields
@@ -56,7 +58,11 @@ def _node_of(pod: Object) -> list[str]:
 
 
 def _references_of(mapping: Mapping) -> Index:
-    return lambda obj: [f"{kind}/{objects.namespace(obj)}/{name}" for kind, name in references(mapping, obj)]
+    def index(obj: Object) -> list[str]:
+        named = references(mapping, obj)
+        return [f"{kind}/{reference_key(kind, objects.namespace(obj), name)}" for kind, name in named]
+
+    return index
 
 
 _VIRTUAL_INDEXES: dict[str, dict[str, Index]] = {
@@ -88,14 +94,27 @@ class World:
     def __init__(self, host: Client, virtual: Client, settings: Settings) -> None:
         self.settings = settings
         self.names = Names(settings.name, settings.host_namespace)
+        self._clients = (host, virtual)
         self.mappings = {key: mapping for key, mapping in REGISTRY.items() if key in settings.kinds}
-        self.virtual = {key: self._virtual(virtual, mapping) for key, mapping in self.mappings.items()}
-        self.host = {key: self._host(host, mapping) for key, mapping in self.mappings.items()}
+        self.virtual: dict[str, Informer] = {}
+        self.host: dict[str, Informer] = {}
+        for key, mapping in self.mappings.items():
+            if not mapping.gated:
+                self.admit(key, self.caches(mapping))
         self.nodes = Informer(virtual, NODES)
         self.volumes = Informer(virtual, PVS, indexers={"claim": lambda volume: _some(claim_key(volume))})
         self.host_nodes = self._host_nodes(host) if settings.host_nodes else None
         self.namespaces = Informer(virtual, NAMESPACES, transform=labels_only)
         self.events = Informer(host, EVENTS, settings.host_namespace, transform=event.relevant)
+
+    def caches(self, mapping: Mapping) -> tuple[Informer, Informer]:
+        """Return new caches of a kind, (host, virtual)."""
+        host, virtual = self._clients
+        return self._host(host, mapping), self._virtual(virtual, mapping)
+
+    def admit(self, key: str, caches: tuple[Informer, Informer]) -> None:
+        """Let the caches of a kind count. Those of a gated kind must be filled by then."""
+        self.host[key], self.virtual[key] = caches
 
     def _virtual(self, client: Client, mapping: Mapping) -> Informer:
         transform = without_content if mapping.key in CONTENT else drop_managed_fields
@@ -144,7 +163,7 @@ class World:
         if kind == "EndpointSlice":
             return self._slice_context(virtual, base)
         if kind == "PersistentVolumeClaim":
-            return msgspec.structs.replace(base, volume=self._volume(virtual))
+            base = msgspec.structs.replace(base, volume=self._volume(virtual))
         if kind == "Pod":
             return self._pod_context(virtual, base)
         if kind == "NetworkPolicy" and selects_namespaces(virtual):
@@ -163,13 +182,20 @@ class World:
                 yield user, objects.key(obj)
 
     def _host_names(self, kind: str, virtual: Object) -> dict[str, str]:
-        """Return host names of Services that are not the usual ones: reservations made for generated names."""
+        """Return host names that are not the usual ones.
+
+        Those are of Services reserved for generated names, and of the tenant's own classes, "" while one is not there.
+        """
         found = {}
         for target, name in references(self.mappings[kind], virtual):
             if target == "Service" and target in self.virtual:
                 host = self.pair(target, f"{objects.namespace(virtual)}/{name}").host
                 if host is not None and objects.name(host) != self.names.host(objects.namespace(virtual), name):
                     found[f"{target}/{name}"] = objects.name(host)
+            elif target == TO_HOST and target in self.virtual:
+                paired = self.pair(target, name)
+                if paired.virtual is not None and not is_reflected(paired.virtual):
+                    found[f"{target}/{name}"] = objects.name(paired.host) if paired.host else ""
         return found
 
     def _slice_context(self, virtual: Object, base: Context) -> Context:

@@ -55,6 +55,7 @@ CASES: dict[str, Object] = {
         "agent": {"serviceAccount": {"name": "loft-agent", "namespace": "loft"}},
         "hostNodes": {"enabled": True},
         "hostClasses": {"enabled": True},
+        "sync": {"storageclasses": {"toHost": True}},
         "access": {"defaultClusterRole": "view", "rules": [{"users": ["ann"], "clusterRole": "edit"}]},
     },
 }
@@ -74,7 +75,7 @@ def test_the_hypervisor_understands_what_the_chart_writes() -> None:
     data = find(render(CASES["three-replicas-with-agent"]), "ConfigMap", "vc-dev-config")["data"]
     config = parse_config(data["config.json"].encode())
     assert (config.name, config.namespace, config.replicas, config.host_nodes) == ("dev", "team", 3, True)
-    assert config.kinds == KINDS
+    assert config.kinds == KINDS | {"StorageClassToHost"}
     assert parse_access(data["access.json"]).rules[0].users == ["ann"]
 
 

@@ -23,7 +23,7 @@ from loft.core.resource import (
 )
 from loft.hypervisor.core.names import Names
 from loft.hypervisor.core.objects import MANAGED_BY
-from loft.hypervisor.settings import Settings
+from loft.hypervisor.settings import KINDS, OPTIONAL_KINDS, Settings
 from loft.hypervisor.sync import Syncer
 from loft.kube.client import Client
 from loft.kube.errors import AlreadyExists
@@ -54,6 +54,13 @@ class Scene:
             ingress_classes=(f"{name}-shown", "*"),
             priority_classes=(f"{name}-shown",),
             storage_classes=(f"{name}-shown", "local-path"),
+            kinds=KINDS | OPTIONAL_KINDS,
+            cluster_owner={
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRole",
+                "name": f"vc-{name}-{name}",
+                "uid": "00000000-0000-0000-0000-000000000001",
+            },
         )
         self.syncer = Syncer(host, virtual, self.settings)
 

@@ -17,10 +17,11 @@ from loft.hypervisor.core.context import Context
 from loft.hypervisor.core.mapping import Mapping
 from loft.hypervisor.core.names import Names
 from loft.hypervisor.core.pairing import Paired, pair
-from loft.hypervisor.core.plan import plan, remove
+from loft.hypervisor.core.plan import is_ours, plan, remove
 from loft.hypervisor.core.side import Step
 from loft.hypervisor.kinds import REGISTRY, references
 from loft.hypervisor.kinds.endpointslice import service_key
+from loft.hypervisor.kinds.storageclass import TO_HOST
 from loft.hypervisor.settings import Settings
 
 Object = dict[str, Any]
@@ -151,24 +152,25 @@ class World:
             api_service_ip="10.0.0.1",
             dns_ip="10.0.0.10",
             ingress_hosts=("*.dev.example",),
+            cluster_owner={"kind": "ClusterRole", "name": "vc-vc-dev", "uid": "r"},
         )
         self.virtual = Server("virtual")
         self.host = Server("host")
         self.told: dict[str, set[str]] = {}
 
     def pair(self, mapping: Mapping, namespace: str, name: str) -> Paired:
-        key = f"{namespace}/{name}"
+        key = f"{namespace}/{name}" if namespace else name
         ours = [item for item in self.host.list(mapping.kind) if self.is_ours(item)]
         made = [
             host
             for host in ours
-            if objects.virtual_key(host) == key and objects.annotations(host).get(objects.OBJECT_KIND) == mapping.kind
+            if objects.virtual_key(host) == key and objects.annotations(host).get(objects.OBJECT_KIND) == mapping.key
         ]
         reserved = [host for host in ours if objects.RESERVATION in objects.annotations(host)]
         return pair(mapping, self.virtual.get(mapping.kind, namespace, name), made, reserved, self.names)
 
     def is_ours(self, host: Object) -> bool:
-        return objects.labels(host).get(objects.MANAGED_BY) == self.names.virtual_cluster
+        return is_ours(host, self.names)
 
     def context(self, kind: str, virtual: Object | None) -> Context:
         reported = frozenset(self.told.get(objects.uid(virtual or {}), ()))
@@ -184,22 +186,33 @@ class World:
             paired = self.pair(REGISTRY["Service"], *service_key(virtual).split("/"))
             facts["service"] = paired.virtual
             facts["host_service"] = objects.name(paired.host) if paired.host else ""
+        if virtual is not None and kind == "PersistentVolumeClaim":
+            facts["host_names"] = self.own_classes(virtual)
         if kind == "NetworkPolicy":
             facts["namespaces"] = {"one": {"abc": "x"}, "b-x-one": {}}
         return Context(settings=self.settings, now=NOW, reported=reported, **facts)
+
+    def own_classes(self, claim: Object) -> dict[str, str]:
+        """Return the host names of the tenant's classes that a claim names, "" for one that is not there."""
+        mapping, found = REGISTRY[TO_HOST], {}
+        for kind, name in references(REGISTRY["PersistentVolumeClaim"], claim):
+            paired = self.pair(mapping, "", name)
+            if paired.virtual is not None:
+                found[f"{kind}/{name}"] = objects.name(paired.host) if paired.host else ""
+        return found
 
     def keys(self, mapping: Mapping) -> list[tuple[str, str]]:
         found = {(objects.namespace(item), objects.name(item)) for item in self.virtual.list(mapping.kind)}
         for host in self.host.list(mapping.kind):
             if self.is_ours(host) and objects.virtual_key(host):
-                namespace, _, name = objects.virtual_key(host).partition("/")
+                namespace, _, name = objects.virtual_key(host).rpartition("/")
                 found.add((namespace, name))
         return sorted(found)
 
     def steps(self, mapping: Mapping, namespace: str, name: str) -> list[Step]:
         paired = self.pair(mapping, namespace, name)
         stale = [step for host in paired.stale for step in remove(mapping, host)]
-        context = self.context(mapping.kind, paired.virtual)
+        context = self.context(mapping.key, paired.virtual)
         return stale + plan(mapping, paired.virtual, paired.host, self.names, context)
 
     def round(self) -> int:

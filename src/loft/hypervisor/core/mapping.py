@@ -288,6 +288,8 @@ class Mapping:
     """What an object of the kind uses, beside what its Ref rules say."""
     whole: bool = False
     """An object of which a part may not cross stays on the host as it was: that part could be what limits it."""
+    gated: bool = False
+    """Whether the host may lack the kind, or the right to it: all else goes on meanwhile."""
     name: str = ""
     """How the kind is called among the synced kinds; by default its Kubernetes kind."""
     host_tree: Node = dataclasses.field(init=False)

@@ -5,13 +5,22 @@ What a class means stays outside: parameters can name the host's secrets and ser
 
 from __future__ import annotations
 
+from typing import Any
+
 from loft.core.resource import INGRESSCLASSES, PRIORITYCLASSES, STORAGECLASSES, Resource
-from loft.hypervisor.core.mapping import Copy
-from loft.hypervisor.core.reflection import Reflection
+from loft.hypervisor.core.mapping import ABSENT, At, Copy
+from loft.hypervisor.core.reflection import Reflection, is_allowed
 
 VOLUMESNAPSHOTCLASSES = Resource(
     "snapshot.storage.k8s.io", "v1", "volumesnapshotclasses", "VolumeSnapshotClass", namespaced=False
 )
+
+
+def priority_class(value: Any, at: At) -> Any:
+    """Let a Pod's class cross that is offered; of another, a Pod has the host's default priority there."""
+    allowed = at.scope.context.settings.priority_classes
+    return value if value is not ABSENT and is_allowed(value, allowed) else ABSENT
+
 
 STORAGECLASS = Reflection(
     resource=STORAGECLASSES,

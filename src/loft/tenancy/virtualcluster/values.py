@@ -33,6 +33,7 @@ SYNC_SWITCHES = (
     "secrets",
     "services",
     "storageclasses",
+    "volumesnapshotclasses",
     "volumesnapshots",
 )
 """Kinds that a tenant may switch on and off; what more of the host is synced is not the tenant's to say."""
