@@ -47,7 +47,7 @@ that cannot be honoured is refused by name.
 {{- fail (printf "syncer.extraArgs %s is not supported; --disable-sync-resources=KIND,... is" .) -}}
 {{- end -}}
 {{- end -}}
-{{- range $kind, $state := .Values.sync -}}
+{{- range $kind, $state := omit .Values.sync "customResources" -}}
 {{- if not $state.enabled -}}
 {{- $off = append $off (get $kinds $kind) -}}
 {{- end -}}
@@ -63,6 +63,11 @@ that cannot be honoured is refused by name.
 {{- end -}}
 {{- if not $cidr -}}
 {{- fail "serviceCIDR is empty: give the Service CIDR of the host cluster, e.g. --set serviceCIDR=10.96.0.0/12 (kubectl get servicecidr kubernetes)" -}}
+{{- end -}}
+{{- range .Values.sync.customResources -}}
+{{- if and (eq (.direction | default "toHost") "fromHost") (not $.Values.hostClasses.enabled) -}}
+{{- fail (printf "sync.customResources: %s.%s comes from the host, which needs hostClasses.enabled" .kind .group) -}}
+{{- end -}}
 {{- end -}}
 {{- if gt (len .Release.Name) 40 -}}
 {{- fail "the name of a virtual cluster has at most 40 characters" -}}
@@ -96,6 +101,7 @@ that cannot be honoured is refused by name.
   "priorityClasses" .Values.priorityClasses
   "snapshotClasses" .Values.snapshotClasses
   "enabledKinds" (ternary (list "StorageClassToHost") list .Values.sync.storageclasses.toHost)
+  "customResources" .Values.sync.customResources
   "tolerations" .Values.tolerations
   "blockedCidrs" .Values.networkPolicies.blockedCIDRs
 | toJson -}}

@@ -10,6 +10,9 @@ import msgspec
 
 from loft.api.virtualcluster import VirtualClusterAccess
 from loft.core.selector import parse_labels
+from loft.hypervisor.custom import CustomResource
+from loft.hypervisor.kinds import REGISTRY
+from loft.hypervisor.kinds.custom import CustomResourceError, custom_kinds
 from loft.hypervisor.settings import KINDS, OPTIONAL_KINDS
 
 CONFIG_FILE = Path("/etc/loft/config.json")
@@ -50,6 +53,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     snapshot_classes: tuple[str, ...] = ("*",)
     tolerations: tuple[str, ...] = ("node.kubernetes.io/",)
     blocked_cidrs: tuple[str, ...] = ()
+    custom_resources: tuple[CustomResource, ...] = ()
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -88,6 +92,10 @@ def parse_config(data: bytes) -> Config:
             ipaddress.ip_network(text)
         except ValueError as error:
             raise ConfigError(f"blockedCidrs: {error}") from error
+    try:
+        custom_kinds(config.custom_resources, [*config.kinds & set(REGISTRY)])
+    except CustomResourceError as error:
+        raise ConfigError(f"customResources: {error}") from error
     if not 1 <= config.certificate_hours <= 24 * 3650:
         raise ConfigError("certificateHours must be between 1 and 87600")
     return config

@@ -361,6 +361,7 @@ def settings_of(config: Config, facts: certs.HostFacts) -> Settings:
         priority_classes=config.priority_classes,
         snapshot_classes=config.snapshot_classes,
         tolerations=config.tolerations,
+        custom_resources=config.custom_resources,
         blocked_cidrs=config.blocked_cidrs,
     )
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from loft.hypervisor.custom import CustomResource
+
 DNS_SERVICE = "kube-system/kube-dns"
 OPTIONAL_KINDS = frozenset({"StorageClassToHost"})
 """Kinds that are synced only when they are asked for."""
@@ -83,6 +85,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tolerations: tuple[str, ...] = ("node.kubernetes.io/",)
     """Taint keys (or prefixes ending in `/`) that tenants may tolerate; other tolerations stay inside."""
 
+    custom_resources: tuple[CustomResource, ...] = ()
+    """Kinds that are no part of Kubernetes and are synced as written here."""
     blocked_cidrs: tuple[str, ...] = ()
     """Ranges that no tenant's NetworkPolicy opens, beside the virtual cluster's own pods; empty means no boundary."""
 

@@ -19,7 +19,6 @@ from loft.hypervisor.core.mapping import Mapping
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.side import Step
 from loft.hypervisor.kinds import reference_key, references
-from loft.hypervisor.kinds.classes import REFLECTIONS
 from loft.hypervisor.kinds.event import involved_uid
 from loft.hypervisor.kinds.persistentvolumeclaim import claim_key, plan_volume
 from loft.hypervisor.kinds.pod_status import BINDING
@@ -73,8 +72,7 @@ class Syncer:
             self.controllers["Event"] = Controller("events", self._events.reconcile)
         self._reflected = [
             Reflected((host, virtual), reflection, self._gates, self._writer)
-            for key, reflection in REFLECTIONS.items()
-            if key in settings.kinds
+            for reflection in self.world.reflections.values()
         ]
         self._started = asyncio.Event()
         self._reconciled = 0

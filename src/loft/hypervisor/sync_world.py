@@ -21,6 +21,8 @@ from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.pairing import Paired, pair
 from loft.hypervisor.core.reflection import is_reflected
 from loft.hypervisor.kinds import REGISTRY, event, node, reference_key, references
+from loft.hypervisor.kinds.classes import REFLECTIONS
+from loft.hypervisor.kinds.custom import custom_kinds
 from loft.hypervisor.kinds.endpointslice import service_key
 from loft.hypervisor.kinds.networkpolicy import selects_namespaces
 from loft.hypervisor.kinds.persistentvolumeclaim import claim_key
@@ -95,7 +97,11 @@ class World:
         self.settings = settings
         self.names = Names(settings.name, settings.host_namespace)
         self._clients = (host, virtual)
-        self.mappings = {key: mapping for key, mapping in REGISTRY.items() if key in settings.kinds}
+        builtin = {key: mapping for key, mapping in REGISTRY.items() if key in settings.kinds}
+        custom = custom_kinds(settings.custom_resources, [*builtin])
+        self.mappings = builtin | custom.mappings
+        shown = {key: reflection for key, reflection in REFLECTIONS.items() if key in settings.kinds}
+        self.reflections = shown | custom.reflections
         self.virtual: dict[str, Informer] = {}
         self.host: dict[str, Informer] = {}
         for key, mapping in self.mappings.items():

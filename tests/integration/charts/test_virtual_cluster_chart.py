@@ -16,7 +16,10 @@ import yaml
 
 from loft.embedded import binaries
 from loft.hypervisor.config import parse_access, parse_config
+from loft.hypervisor.kinds import REGISTRY
+from loft.hypervisor.kinds.classes import REFLECTIONS
 from loft.hypervisor.settings import KINDS
+from loft.tenancy.virtualcluster.values import SYNC_SWITCHES
 
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "charts" / "virtualcluster"
@@ -46,6 +49,14 @@ def containers(objects: list[Object]) -> dict[str, Object]:
     return {item["name"]: item for item in pod["containers"]}
 
 
+WIDGETS = {
+    "group": "example.com",
+    "version": "v1",
+    "kind": "Widget",
+    "plural": "widgets",
+    "rules": [{"copy": "spec.size"}],
+}
+SHAPES = WIDGETS | {"kind": "Shape", "plural": "shapes", "direction": "fromHost", "rules": [{"copy": "spec.corners"}]}
 CASES: dict[str, Object] = {
     "default": CIDR,
     "ephemeral": CIDR | {"storage": {"persistence": False}, "dns": {"enabled": False}},
@@ -55,7 +66,7 @@ CASES: dict[str, Object] = {
         "agent": {"serviceAccount": {"name": "loft-agent", "namespace": "loft"}},
         "hostNodes": {"enabled": True},
         "hostClasses": {"enabled": True},
-        "sync": {"storageclasses": {"toHost": True}},
+        "sync": {"storageclasses": {"toHost": True}, "customResources": [WIDGETS, SHAPES]},
         "access": {"defaultClusterRole": "view", "rules": [{"users": ["ann"], "clusterRole": "edit"}]},
     },
 }
@@ -76,6 +87,7 @@ def test_the_hypervisor_understands_what_the_chart_writes() -> None:
     config = parse_config(data["config.json"].encode())
     assert (config.name, config.namespace, config.replicas, config.host_nodes) == ("dev", "team", 3, True)
     assert config.kinds == KINDS | {"StorageClassToHost"}
+    assert [resource.kind for resource in config.custom_resources] == ["Widget", "Shape"]
     assert parse_access(data["access.json"]).rules[0].users == ["ann"]
 
 
@@ -117,6 +129,11 @@ def test_a_scheduler_inside_is_a_container_and_its_taints_evict() -> None:
         (CIDR | {"sync": {"nodes": {"syncAllNodes": True}}}, "syncAllNodes needs hostNodes.enabled"),
         (CIDR | ALL_NODES | {"sync": {"nodes": {"enabled": False}}}, "need sync.nodes.enabled"),
         (CIDR | {"sync": {"potatoes": {"enabled": True}}}, "potatoes"),
+        (CIDR | {"sync": {"customResources": [{"kind": "A"}]}}, "customResources"),
+        (
+            CIDR | {"sync": {"customResources": [SHAPES]}},
+            "Shape.example.com comes from the host, which needs hostClasses",
+        ),
         (CIDR | {"ingressHosts": ["a.*.example.com"]}, "ingressHosts"),
         (CIDR | {"networkPolicies": {"blockedCIDRs": ["everything"]}}, "blockedCIDRs"),
         (CIDR | {"nonsense": 1}, "nonsense"),
@@ -197,3 +214,49 @@ def test_a_change_of_access_does_not_restart_the_control_plane() -> None:
 
     assert template(CIDR) == template(CIDR | {"access": {"defaultClusterRole": "view"}})
     assert template(CIDR) != template(CIDR | {"dns": {"replicas": 2}})
+
+
+def test_every_kind_has_a_switch_by_both_ways() -> None:
+    written = yaml.safe_load((CHART / "values.yaml").read_text())["sync"]
+    switches = [kind for kind, state in written.items() if isinstance(state, dict)]
+    by_value = render(CIDR | {"sync": {kind: {"enabled": False} for kind in switches}})
+    by_argument = render(CIDR | {"syncer": {"extraArgs": ["--disable-sync-resources=" + ",".join(switches)]}})
+    for objects in (by_value, by_argument):
+        data = find(objects, "ConfigMap", "vc-dev-config")["data"]["config.json"]
+        assert parse_config(data.encode()).kinds == frozenset(), "a kind without a switch"
+    assert sorted(switches) == sorted(SYNC_SWITCHES), "what tenants may switch is what there is"
+
+
+def test_the_hypervisor_has_the_rights_to_what_it_syncs() -> None:
+    role = find(render(CASES["three-replicas-with-agent"]), "Role", "vc-dev")
+    allowed = {
+        (group, resource)
+        for rule in role["rules"]
+        if {"get", "list", "watch", "create", "update", "patch", "delete"} <= {*rule["verbs"]}
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    namespaced = [mapping.resource for mapping in REGISTRY.values() if mapping.resource.namespaced]
+    assert {(resource.group, resource.plural) for resource in namespaced} <= allowed
+    assert ("example.com", "widgets") in allowed and ("example.com", "shapes") not in allowed
+    cluster = find(render(CASES["three-replicas-with-agent"]), "ClusterRole", "vc-team-dev")
+    readable = {(rule["apiGroups"][0], name) for rule in cluster["rules"] for name in rule["resources"]}
+    shown = {(item.resource.group, item.resource.plural) for item in REFLECTIONS.values()}
+    assert shown | {("example.com", "shapes")} <= readable
+
+
+def test_the_platforms_deployer_may_give_the_rights_of_the_chart() -> None:
+    text = (ROOT / "charts" / "loft-agent" / "templates" / "roles.yaml").read_text()
+    deployer = text.split("name: loft-vc-deployer")[1].split("\n---")[0]
+    rules = yaml.safe_load("rules:" + deployer.split("\nrules:")[1])["rules"]
+    given = {
+        (group, resource, verb)
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    for rule in find(render(CIDR), "Role", "vc-dev")["rules"]:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                assert {(group, resource, verb) for verb in rule["verbs"]} <= given, rule

@@ -37,7 +37,7 @@ NODE_IP = "192.0.2.10"
 class Scene:
     """One virtual cluster `name` in host namespace `name`."""
 
-    def __init__(self, host: Client, virtual: Client, name: str) -> None:
+    def __init__(self, host: Client, virtual: Client, name: str, **special: Any) -> None:
         self.host = host
         self.virtual = virtual
         self.name = name
@@ -61,6 +61,7 @@ class Scene:
                 "name": f"vc-{name}-{name}",
                 "uid": "00000000-0000-0000-0000-000000000001",
             },
+            **special,
         )
         self.syncer = Syncer(host, virtual, self.settings)
 

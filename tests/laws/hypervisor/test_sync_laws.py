@@ -10,11 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from laws.hypervisor.world import Refused, World
+from laws.hypervisor.world import MAPPINGS, Refused, World
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.names import host_name
 from loft.hypervisor.core.plan import plan
-from loft.hypervisor.kinds import REGISTRY
 
 pytestmark = pytest.mark.law
 
@@ -102,7 +101,16 @@ def ingress(draw: Any) -> dict[str, Any]:
     return {"spec": {"rules": [rule], "tls": tls}}
 
 
+def certificate(draw: Any) -> dict[str, Any]:
+    kind = draw(st.sampled_from(["ClusterIssuer", "ClusterIssuer", "Issuer"]))
+    spec: dict[str, Any] = {"secretName": draw(NAMES), "issuerRef": {"kind": kind, "name": draw(WORDS)}}
+    if draw(st.booleans()):
+        spec["keystores"] = {"jks": {"passwordSecretRef": {"name": draw(NAMES)}}}
+    return {"spec": spec | {"dnsNames": draw(st.lists(WORDS, max_size=2))}}
+
+
 BODIES = {
+    "Certificate.cert-manager.io": certificate,
     "Ingress": ingress,
     "NetworkPolicy": networkpolicy,
     "ConfigMap": configmap,
@@ -118,7 +126,7 @@ BODIES = {
 
 
 def test_every_kind_takes_part_in_the_laws() -> None:
-    assert set(BODIES) == set(REGISTRY)
+    assert set(BODIES) == set(MAPPINGS)
 
 
 ACTS = ["put", "put", "put", "delete", "recreate", "lose", "schedule", "settle", "smuggle", "mark"]
@@ -132,7 +140,7 @@ def histories(draw: Any) -> list[tuple[str, Any]]:
         kind = draw(st.sampled_from(sorted(BODIES)))
         name, namespace = draw(NAMES), draw(NAMESPACES)
         what = draw(st.sampled_from(ACTS))
-        resource = REGISTRY[kind].resource
+        resource = MAPPINGS[kind].resource
         metadata = {"name": name, "labels": draw(MAPS)} | ({"namespace": namespace} if resource.namespaced else {})
         if kind == "EndpointSlice":
             metadata["labels"] |= {"kubernetes.io/service-name": draw(NAMES)}
@@ -155,6 +163,8 @@ def act(world: World, what: str, body: dict[str, Any]) -> None:
         where = "vc" if metadata.get("namespace") else ""
         world.host.objects.pop((kind, where, host_name(body, world.names)), None)
     elif what == "schedule":
+        for host in filter(world.is_ours, world.host.list("Certificate")):
+            host["status"] = {"revision": 1, "message": objects.name(host), "secret": SECRET_WORD}
         for host in filter(world.is_ours, world.host.list("VolumeSnapshot")):
             host["status"] = {"readyToUse": True, "boundVolumeSnapshotContentName": SECRET_WORD}
         for host in filter(world.is_ours, world.host.list("Ingress")):
@@ -199,7 +209,7 @@ def smuggled(body: dict[str, Any], *, fields: bool) -> dict[str, Any]:
 
 def stranger(world: World) -> dict[str, Any]:
     """Put an object of somebody else under every name the tenant could reach."""
-    for mapping in REGISTRY.values():
+    for mapping in MAPPINGS.values():
         metadata = {"name": world.names.cluster("a"), "uid": "foreign"}
         if mapping.resource.namespaced:
             metadata |= {"name": world.names.host("one", "a"), "namespace": "vc"}
@@ -292,7 +302,7 @@ def test_plans_never_change_their_inputs(history: list[tuple[str, Any]]) -> None
     world = World()
     for what, body in history:
         act(world, what, body)
-        for mapping in REGISTRY.values():
+        for mapping in MAPPINGS.values():
             for namespace, name in world.keys(mapping):
                 paired = world.pair(mapping, namespace, name)
                 context = world.context(mapping.key, paired.virtual)
@@ -307,7 +317,7 @@ def test_every_host_write_carries_the_uid_it_was_planned_for(history: list[tuple
     world = World()
     for what, body in history:
         act(world, what, body)
-        for mapping in REGISTRY.values():
+        for mapping in MAPPINGS.values():
             for namespace, name in world.keys(mapping):
                 for step in world.steps(mapping, namespace, name):
                     if step.side == "host" and not hasattr(step.action, "body"):
@@ -316,7 +326,7 @@ def test_every_host_write_carries_the_uid_it_was_planned_for(history: list[tuple
 
 
 def test_one_owner_for_every_field() -> None:
-    for mapping in REGISTRY.values():
+    for mapping in MAPPINGS.values():
         toward = {path for path in mapping.owned if path[0] != "status"}
         assert not toward & set(mapping.owned_back), mapping.kind
 

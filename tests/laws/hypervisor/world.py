@@ -19,13 +19,34 @@ from loft.hypervisor.core.names import Names
 from loft.hypervisor.core.pairing import Paired, pair
 from loft.hypervisor.core.plan import is_ours, plan, remove
 from loft.hypervisor.core.side import Step
+from loft.hypervisor.custom import CustomResource, CustomRule
 from loft.hypervisor.kinds import REGISTRY, references
+from loft.hypervisor.kinds.custom import custom_kinds
 from loft.hypervisor.kinds.endpointslice import service_key
 from loft.hypervisor.kinds.storageclass import TO_HOST
 from loft.hypervisor.settings import Settings
 
 Object = dict[str, Any]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+CERTIFICATE = CustomResource(
+    group="cert-manager.io",
+    version="v1",
+    kind="Certificate",
+    plural="certificates",
+    rules=(
+        CustomRule(copy="spec.{duration,dnsNames}"),
+        CustomRule(ref="spec.secretName"),
+        CustomRule(ref="spec.keystores.jks.passwordSecretRef.name", kind="Secret"),
+        CustomRule(guard="spec.issuerRef.kind", one_of=("ClusterIssuer",)),
+        CustomRule(copy="spec.issuerRef.name"),
+        CustomRule(fixed="spec.revisionHistoryLimit", value=1),
+    ),
+    status=(CustomRule(copy="status.{notAfter,revision}"), CustomRule(text="status.message")),
+)
+MAPPINGS = REGISTRY | custom_kinds([CERTIFICATE], [*REGISTRY]).mappings
+"""Every kind, and one that an administrator configured."""
 
 
 class Refused(Exception):
@@ -178,12 +199,12 @@ class World:
         if virtual is not None and kind in ("ConfigMap", "Secret"):
             facts["used"] = any(
                 (kind, objects.name(virtual)) in references(mapping, user)
-                for mapping in REGISTRY.values()
+                for mapping in MAPPINGS.values()
                 for user in self.virtual.list(mapping.kind)
                 if objects.namespace(user) == objects.namespace(virtual)
             )
         if virtual is not None and kind == "EndpointSlice" and service_key(virtual):
-            paired = self.pair(REGISTRY["Service"], *service_key(virtual).split("/"))
+            paired = self.pair(MAPPINGS["Service"], *service_key(virtual).split("/"))
             facts["service"] = paired.virtual
             facts["host_service"] = objects.name(paired.host) if paired.host else ""
         if virtual is not None and kind == "PersistentVolumeClaim":
@@ -194,8 +215,8 @@ class World:
 
     def own_classes(self, claim: Object) -> dict[str, str]:
         """Return the host names of the tenant's classes that a claim names, "" for one that is not there."""
-        mapping, found = REGISTRY[TO_HOST], {}
-        for kind, name in references(REGISTRY["PersistentVolumeClaim"], claim):
+        mapping, found = MAPPINGS[TO_HOST], {}
+        for kind, name in references(MAPPINGS["PersistentVolumeClaim"], claim):
             paired = self.pair(mapping, "", name)
             if paired.virtual is not None:
                 found[f"{kind}/{name}"] = objects.name(paired.host) if paired.host else ""
@@ -218,7 +239,7 @@ class World:
     def round(self) -> int:
         """Reconcile every key once; return the number of steps done."""
         count = 0
-        for mapping in REGISTRY.values():
+        for mapping in MAPPINGS.values():
             for namespace, name in self.keys(mapping):
                 for step in self.steps(mapping, namespace, name):
                     self.do(step)
@@ -231,7 +252,7 @@ class World:
             if not self.round():
                 return
         left = [
-            step for mapping in REGISTRY.values() for key in self.keys(mapping) for step in self.steps(mapping, *key)
+            step for mapping in MAPPINGS.values() for key in self.keys(mapping) for step in self.steps(mapping, *key)
         ]
         assert not left, f"not settled after {rounds} rounds: {left}"
 

@@ -288,6 +288,8 @@ class Mapping:
     """What an object of the kind uses, beside what its Ref rules say."""
     whole: bool = False
     """An object of which a part may not cross stays on the host as it was: that part could be what limits it."""
+    status_subresource: bool = True
+    """Whether the status inside is written by a subresource of its own."""
     gated: bool = False
     """Whether the host may lack the kind, or the right to it: all else goes on meanwhile."""
     name: str = ""

@@ -151,7 +151,7 @@ def bring_back(mapping: Mapping, pair: Pair) -> list[Step]:
     scope = Scope(pair.names, pair.context, host, objects.namespace(virtual), strict=False, peer=virtual)
     wanted = walk(mapping.virtual_tree, host, scope)
     change = back_patch(wanted, virtual, mapping.owned_back)
-    status = change.pop("status", None)
+    status = change.pop("status", None) if mapping.status_subresource else None
     namespace, name, uid = objects.namespace(virtual), objects.name(virtual), objects.uid(virtual)
     steps = []
     if change:

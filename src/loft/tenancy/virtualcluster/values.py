@@ -47,6 +47,7 @@ TENANT_VALUES = (
     "scheduler",
     "storage",
     *(f"sync.{kind}.enabled" for kind in SYNC_SWITCHES),
+    "sync.nodes",
     "syncer",
     "virtualCluster",
 )
