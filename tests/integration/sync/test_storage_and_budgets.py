@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from integration.sync.scene import Scene, eventually, make
-from loft.core.resource import CRDS, EVENTS, PVCS, STORAGECLASSES, Resource
+from loft.core.resource import CRDS, EVENTS, PODDISRUPTIONBUDGETS, PVCS, STORAGECLASSES, Resource
 from loft.hypervisor import sync_gate
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.objects import HOST_NAMESPACE, MANAGED_BY
-from loft.hypervisor.kinds.poddisruptionbudget import PODDISRUPTIONBUDGETS
 from loft.hypervisor.kinds.volumesnapshot import VOLUMESNAPSHOTS
 
 pytestmark = pytest.mark.integration

@@ -162,3 +162,16 @@ def test_what_nobody_lists_stays_outside(case: tuple[Reflection, list[Any]]) -> 
     play(inside, [act for act in history if act[0] in ("host", "round", "drop-host", "drop-inside")])
     inside.round()
     assert "smuggled" not in str(inside.virtual.objects)
+
+
+def test_what_an_earlier_version_showed_is_taken_over() -> None:
+    inside = Inside(REFLECTIONS["StorageClass"])
+    metadata = {"name": "gold", "labels": {"loft.sh/kept": "true"}}
+    inside.virtual.create({"kind": "StorageClass", "metadata": metadata, "provisioner": "x"})
+    inside.host.create({"kind": "StorageClass", "metadata": {"name": "gold"}, "provisioner": "x"})
+    assert inside.round() == 1 and inside.round() == 0
+    shown = inside.virtual.get("StorageClass", "", "gold")
+    assert shown is not None and REFLECTED in shown["metadata"]["labels"]
+    inside.host.objects.clear()
+    inside.round()
+    assert not inside.virtual.objects

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from loft.core.resource import Resource
+from loft.core.resource import PODDISRUPTIONBUDGETS
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.mapping import ABSENT, At, Compute, Copy, Ignore, LabelSelector, Mapping, Pair
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.side import Step
-
-PODDISRUPTIONBUDGETS = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 
 
 def must_stay(budget: Object) -> int | None:
