@@ -75,6 +75,16 @@ that cannot be honoured is refused by name.
 {{- dict "serviceCIDR" $cidr "disabledKinds" (without $off "" | uniq | sortAlpha) | toJson -}}
 {{- end -}}
 
+{{- /* The platform's boundary: where its own policy keeps tenants' pods from ranges, theirs do not open them. */ -}}
+{{- define "vc.blockedCIDRs" -}}
+{{- $isolation := .Values.isolation | default dict -}}
+{{- $blocked := .Values.networkPolicies.blockedCIDRs -}}
+{{- if and $isolation.enabled (dig "networkPolicy" "enabled" false $isolation) -}}
+{{- $blocked = concat $blocked (dig "networkPolicy" "outgoingConnections" "ipBlock" "except" list $isolation) -}}
+{{- end -}}
+{{- $blocked | uniq | toJson -}}
+{{- end -}}
+
 {{- /* The hypervisor's configuration, see Config in src/loft/hypervisor/config.py. */ -}}
 {{- define "vc.config" -}}
 {{- $read := include "vc.read" . | fromJson -}}
@@ -103,7 +113,7 @@ that cannot be honoured is refused by name.
   "enabledKinds" (ternary (list "StorageClassToHost") list .Values.sync.storageclasses.toHost)
   "customResources" .Values.sync.customResources
   "tolerations" .Values.tolerations
-  "blockedCidrs" .Values.networkPolicies.blockedCIDRs
+  "blockedCidrs" (include "vc.blockedCIDRs" . | fromJsonArray)
 | toJson -}}
 {{- end -}}
 

@@ -362,6 +362,7 @@ def settings_of(config: Config, facts: certs.HostFacts) -> Settings:
         snapshot_classes=config.snapshot_classes,
         tolerations=config.tolerations,
         custom_resources=config.custom_resources,
+        control_plane={"app.kubernetes.io/name": "virtualcluster", "app.kubernetes.io/instance": config.name},
         blocked_cidrs=config.blocked_cidrs,
     )
 

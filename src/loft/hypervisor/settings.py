@@ -87,6 +87,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     custom_resources: tuple[CustomResource, ...] = ()
     """Kinds that are no part of Kubernetes and are synced as written here."""
+    control_plane: dict[str, str] = {}
+    """Labels of the virtual cluster's control plane on the host, which is within the boundary and for its tenants."""
     blocked_cidrs: tuple[str, ...] = ()
     """Ranges that no tenant's NetworkPolicy opens, beside the virtual cluster's own pods; empty means no boundary."""
 

@@ -20,6 +20,7 @@ from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.side import Step
 from loft.hypervisor.kinds import reference_key, references
 from loft.hypervisor.kinds.event import involved_uid
+from loft.hypervisor.kinds.networkpolicy import rules_egress
 from loft.hypervisor.kinds.persistentvolumeclaim import claim_key, plan_volume
 from loft.hypervisor.kinds.pod_status import BINDING
 from loft.hypervisor.kinds.storageclass import TO_HOST
@@ -168,6 +169,8 @@ class Syncer:
                 self._service_changed(key, new)
             elif kind == TO_HOST:
                 self._users_of(kind, key)
+            elif kind == "NetworkPolicy":
+                self._policy_changed(old, new)
             elif kind == "PersistentVolumeClaim" and new is None:
                 for volume in self.world.volumes.by_index("claim", key):
                     self._enqueue("PersistentVolume", objects.name(volume))
@@ -241,6 +244,13 @@ class Syncer:
         if old is None or new is None or objects.labels(old) != objects.labels(new):
             for policy in self.world.virtual["NetworkPolicy"].by_index("across", "namespaces"):
                 self._enqueue("NetworkPolicy", objects.key(policy))
+
+    def _policy_changed(self, old: Object | None, new: Object | None) -> None:
+        """Look at the Pods whose egress a policy rules, or has ruled; where there is no boundary nobody asks."""
+        if self.settings.blocked_cidrs and "Pod" in self.world.virtual:
+            for pod in self.world.virtual["Pod"].by_index("namespace", objects.namespace(new or old or {})):
+                if any(policy and rules_egress(policy, pod) for policy in (old, new)):
+                    self._enqueue("Pod", objects.key(pod))
 
     def _volume_changed(self, key: str, old: Object | None, new: Object | None) -> None:
         self._enqueue("PersistentVolume", key)

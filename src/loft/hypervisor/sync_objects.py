@@ -120,6 +120,7 @@ class Objects:
             version(context.service),
             version(context.volume),
             context.namespaces,
+            context.egress_ruled,
             context.host_names,
         )
 

@@ -24,7 +24,7 @@ from loft.hypervisor.kinds import REGISTRY, event, node, reference_key, referenc
 from loft.hypervisor.kinds.classes import REFLECTIONS
 from loft.hypervisor.kinds.custom import custom_kinds
 from loft.hypervisor.kinds.endpointslice import service_key
-from loft.hypervisor.kinds.networkpolicy import selects_namespaces
+from loft.hypervisor.kinds.networkpolicy import rules_egress, selects_namespaces
 from loft.hypervisor.kinds.persistentvolumeclaim import claim_key
 from loft.hypervisor.kinds.storageclass import TO_HOST
 from loft.hypervisor.settings import Settings
@@ -74,7 +74,10 @@ _VIRTUAL_INDEXES: dict[str, dict[str, Index]] = {
         "ip": lambda service: _some(objects.spec(service).get("clusterIP")),
     },
     "EndpointSlice": {"service": lambda item: _some(service_key(item))},
-    "NetworkPolicy": {"across": lambda policy: ["namespaces"] if selects_namespaces(policy) else []},
+    "NetworkPolicy": {
+        "across": lambda policy: ["namespaces"] if selects_namespaces(policy) else [],
+        "namespace": lambda policy: [objects.namespace(policy)],
+    },
 }
 _HOST_INDEXES: dict[str, Index] = {
     "key": lambda host: _some(f"{objects.annotations(host).get(objects.OBJECT_KIND, '')}:{objects.virtual_key(host)}"),
@@ -226,7 +229,19 @@ class World:
             if kind in CONTENT and kind in self.virtual:
                 found = self.virtual[kind].get(f"{namespace}/{name}") or {}
                 keys[f"{kind}/{name}"] = (*(found.get("data") or ()), *(found.get("binaryData") or ()))
-        return msgspec.structs.replace(base, services=tuple(services), env_from=keys, dns_ip=self.dns_ip())
+        return msgspec.structs.replace(
+            base,
+            services=tuple(services),
+            env_from=keys,
+            dns_ip=self.dns_ip(),
+            egress_ruled=self._is_egress_ruled(pod),
+        )
+
+    def _is_egress_ruled(self, pod: Object) -> bool:
+        if not self.settings.blocked_cidrs or "NetworkPolicy" not in self.virtual:
+            return False
+        policies = self.virtual["NetworkPolicy"].by_index("namespace", objects.namespace(pod))
+        return any(rules_egress(policy, pod) for policy in policies)
 
     def dns_ip(self) -> str:
         """Return the address of the virtual cluster's name server, "" while it has none."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from integration.sync.scene import Scene, eventually, make
-from loft.core.resource import EVENTS, NAMESPACES, NETWORKPOLICIES
+from integration.sync.scene import Scene, eventually, make, pod
+from loft.core.resource import EVENTS, NAMESPACES, NETWORKPOLICIES, PODS
 from loft.hypervisor.core import objects
 
 pytestmark = pytest.mark.integration
@@ -69,5 +69,37 @@ def test_what_opens_the_platforms_boundary_is_told_and_stays_away(tell: Tell) ->
 
         assert "spec.egress[0].to[0].ipBlock.cidr" in (await eventually(told))[0]
         assert await scene.host_objects(NETWORKPOLICIES) == []
+
+    tell(story)
+
+
+def test_pods_whose_egress_a_tenant_rules_are_marked_as_long_as_it_does(tell: Tell) -> None:
+    async def story(scene: Scene) -> None:
+        ns = await scene.namespace(f"{scene.name}-a")
+        for name in ("web", "db"):
+            await scene.virtual.create(PODS, pod(ns, name))
+            await scene.host_object(PODS, f"{ns}/{name}")
+
+        async def marked() -> set[str]:
+            return {objects.virtual_key(item) for item in await scene.host_objects(PODS) if is_marked(item)}
+
+        def is_marked(item: dict[str, Any]) -> bool:
+            return objects.EGRESS_RULED in objects.labels(item)
+
+        async def is_db() -> bool:
+            return await marked() == {f"{ns}/db"}
+
+        async def is_nobody() -> bool:
+            return not await marked()
+
+        spec = {"podSelector": {"matchLabels": {"app": "db"}}, "policyTypes": ["Egress"]}
+        await make(scene.virtual, NETWORKPOLICIES, {"metadata": {"name": "quiet", "namespace": ns}, "spec": spec})
+        await eventually(is_db)
+        await scene.virtual.patch(NETWORKPOLICIES, "quiet", {"spec": {"policyTypes": ["Ingress"]}}, ns)
+        await eventually(is_nobody)
+        await scene.virtual.patch(NETWORKPOLICIES, "quiet", {"spec": {"policyTypes": ["Egress"]}}, ns)
+        await eventually(is_db)
+        await scene.virtual.delete(NETWORKPOLICIES, "quiet", ns)
+        await eventually(is_nobody)
 
     tell(story)

@@ -3,7 +3,8 @@
 Host labels of a virtual namespace are its name only, so a namespaceSelector becomes the list of the namespaces that
 it matches now; the plan is made anew when labels of namespaces change. Policies add up and none can forbid, so where
 the platform has a boundary (`blocked_cidrs`), a tenant's rules are cut to what is outside of it: a rule for everybody
-becomes one for the own pods and the ranges that remain.
+becomes one for the own pods, the API server, and the ranges that remain; and the Pods whose egress a tenant rules are
+marked, so that the platform's policy, which allows more, does not select them.
 Source: kubernetes.io/docs/concepts/services-networking/network-policies.
 """
 
@@ -15,7 +16,9 @@ from typing import Any
 from loft.core.resource import NETWORKPOLICIES
 from loft.core.selector import from_label_selector
 from loft.hypervisor.core import objects
+from loft.hypervisor.core.context import Context
 from loft.hypervisor.core.mapping import ABSENT, At, Compute, Copy, Mapping, Refused
+from loft.hypervisor.core.names import host_labels
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.translate import UNLISTED, label_selector, refuse
 
@@ -39,6 +42,27 @@ def selects_namespaces(policy: Object) -> bool:
     )
 
 
+def rules_egress(policy: Object, pod: Object) -> bool:
+    """Whether a policy rules the egress of a virtual Pod of its namespace."""
+    spec = objects.spec(policy)
+    directions = spec.get("policyTypes") or (["Egress"] if spec.get("egress") else [])
+    try:
+        return "Egress" in directions and from_label_selector(spec.get("podSelector") or {}).matches(
+            objects.labels(pod)
+        )
+    except ValueError:
+        return True
+
+
+def ruled_labels(pod: Object, context: Context) -> dict[str, str]:
+    """Return a Pod's host labels: the tenant's, and a mark where the tenant rules its egress.
+
+    Policies add up: beside the platform's own policy, a narrower one of a tenant would change nothing.
+    """
+    mark = {objects.EGRESS_RULED: "true"} if context.egress_ruled else {}
+    return host_labels(objects.labels(pod)) | mark
+
+
 def subjects(value: Any, at: At) -> Object:
     """Return the selector of the pods that the policy is for, fenced into its namespace also when it is left out."""
     selector: Object = label_selector({} if value is ABSENT else value, at.scope, at.path)
@@ -55,8 +79,11 @@ def peers(value: Any, at: At) -> Any:
 
 
 def _everybody(at: At) -> list[Object]:
-    own = {"matchLabels": {objects.MANAGED_BY: at.scope.names.virtual_cluster}}
-    return [{"podSelector": own}, *({"ipBlock": _cut(ipaddress.ip_network(cidr), [], at)} for cidr in EVERYWHERE)]
+    own = {objects.MANAGED_BY: at.scope.names.virtual_cluster}
+    pods = [
+        {"podSelector": {"matchLabels": labels}} for labels in (own, at.scope.context.settings.control_plane) if labels
+    ]
+    return [*pods, *({"ipBlock": _cut(ipaddress.ip_network(cidr), [], at)} for cidr in EVERYWHERE)]
 
 
 def _peer(peer: Object, at: At) -> Object:

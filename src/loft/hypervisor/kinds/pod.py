@@ -15,6 +15,7 @@ from loft.hypervisor.core.body import is_current, metadata_patch
 from loft.hypervisor.core.mapping import At, Compute, Copy, Fixed, Guard, HostPatch, Ignore, Mapping, Ref
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.kinds.classes import priority_class
+from loft.hypervisor.kinds.networkpolicy import ruled_labels
 from loft.hypervisor.kinds.pod_containers import CONTAINERS
 from loft.hypervisor.kinds.pod_env import downward_annotations
 from loft.hypervisor.kinds.pod_lifecycle import lifecycle
@@ -129,6 +130,7 @@ POD = Mapping(
         Guard(_SECURITY + ".windowsOptions", baseline.unset, baseline.RULE),
     ),
     to_virtual=STATUS,
+    labels=ruled_labels,
     annotations=downward_annotations,
     references=references,
     lifecycle=lifecycle,

@@ -15,7 +15,7 @@ from loft.hypervisor.core.body import host_body
 from loft.hypervisor.core.context import Context
 from loft.hypervisor.core.mapping import Refusal, Scope
 from loft.hypervisor.core.names import Names, host_labels
-from loft.hypervisor.kinds.networkpolicy import NETWORKPOLICY, selects_namespaces
+from loft.hypervisor.kinds.networkpolicy import NETWORKPOLICY, rules_egress, selects_namespaces
 from loft.hypervisor.settings import Settings
 
 Object = dict[str, Any]
@@ -89,6 +89,30 @@ def test_no_rule_opens_what_the_platform_blocks(rule: Object, address: ipaddress
 def test_a_range_within_the_boundary_is_refused_by_name() -> None:
     _, refusals = translated({"egress": [{"to": [{"ipBlock": {"cidr": "10.96.0.1/32"}}]}]}, ("10.0.0.0/8",))
     assert [refusal.field for refusal in refusals] == ["spec.egress[0].to[0].ipBlock.cidr"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "rules"),
+    [
+        ({"podSelector": {}, "policyTypes": ["Egress"]}, True),
+        ({"podSelector": {}, "policyTypes": ["Ingress"]}, False),
+        ({"podSelector": {}, "egress": [{}]}, True),
+        ({"policyTypes": ["Ingress", "Egress"]}, True),
+        ({"podSelector": {"matchLabels": {"app": "web"}}, "policyTypes": ["Egress"]}, True),
+        ({"podSelector": {"matchLabels": {"app": "db"}}, "policyTypes": ["Egress"]}, False),
+    ],
+)
+def test_whose_egress_a_policy_rules(spec: Object, rules: bool) -> None:
+    assert rules_egress({"spec": spec}, {"metadata": {"labels": {"app": "web"}}}) == rules
+
+
+def test_everybody_within_a_boundary_includes_the_api_server() -> None:
+    settings = Settings(name="dev", host_namespace="vc", blocked_cidrs=("10.0.0.0/8",), control_plane={"app": "dev"})
+    context = Context(settings=settings, now=datetime(2026, 1, 1, tzinfo=UTC))
+    virtual = {"metadata": {"name": "a", "namespace": "web", "uid": "u"}, "spec": {"egress": [{}]}}
+    body, _ = host_body(NETWORKPOLICY, virtual, Scope(NAMES, context, virtual, "web"))
+    peers = body["spec"]["egress"][0]["to"]
+    assert {"podSelector": {"matchLabels": {"app": "dev"}}} in peers
 
 
 def test_only_policies_with_a_namespace_selector_depend_on_namespaces() -> None:
