@@ -64,11 +64,6 @@ that cannot be honoured is refused by name.
 {{- if not $cidr -}}
 {{- fail "serviceCIDR is empty: give the Service CIDR of the host cluster, e.g. --set serviceCIDR=10.96.0.0/12 (kubectl get servicecidr kubernetes)" -}}
 {{- end -}}
-{{- range .Values.sync.customResources -}}
-{{- if and (eq (.direction | default "toHost") "fromHost") (not $.Values.hostClasses.enabled) -}}
-{{- fail (printf "sync.customResources: %s.%s comes from the host, which needs hostClasses.enabled" .kind .group) -}}
-{{- end -}}
-{{- end -}}
 {{- if gt (len .Release.Name) 40 -}}
 {{- fail "the name of a virtual cluster has at most 40 characters" -}}
 {{- end -}}

@@ -130,10 +130,6 @@ def test_a_scheduler_inside_is_a_container_and_its_taints_evict() -> None:
         (CIDR | ALL_NODES | {"sync": {"nodes": {"enabled": False}}}, "need sync.nodes.enabled"),
         (CIDR | {"sync": {"potatoes": {"enabled": True}}}, "potatoes"),
         (CIDR | {"sync": {"customResources": [{"kind": "A"}]}}, "customResources"),
-        (
-            CIDR | {"sync": {"customResources": [SHAPES]}},
-            "Shape.example.com comes from the host, which needs hostClasses",
-        ),
         (CIDR | {"ingressHosts": ["a.*.example.com"]}, "ingressHosts"),
         (CIDR | {"networkPolicies": {"blockedCIDRs": ["everything"]}}, "blockedCIDRs"),
         (CIDR | {"nonsense": 1}, "nonsense"),
@@ -245,18 +241,32 @@ def test_the_hypervisor_has_the_rights_to_what_it_syncs() -> None:
     assert shown | {("example.com", "shapes")} <= readable
 
 
-def test_the_platforms_deployer_may_give_the_rights_of_the_chart() -> None:
-    text = (ROOT / "charts" / "loft-agent" / "templates" / "roles.yaml").read_text()
-    deployer = text.split("name: loft-vc-deployer")[1].split("\n---")[0]
-    rules = yaml.safe_load("rules:" + deployer.split("\nrules:")[1])["rules"]
-    given = {
-        (group, resource, verb)
-        for rule in rules
+@pytest.mark.parametrize("section", ["defaults", "fixed"])
+def test_the_platforms_deployer_may_give_the_rights_of_the_chart(section: str) -> None:
+    values = {"sync": {"customResources": [WIDGETS, SHAPES]}}
+    agent = template("loft-agent", {"virtualClusters": {section: values}})
+    given = granted(find(agent, "ClusterRole", "loft-vc-deployer"))
+    assert granted(find(render(CIDR | values), "Role", "vc-dev")) <= given
+    classes = granted(find(agent, "ClusterRole", "loft-vc-classes"))
+    with_rights = render(CIDR | values | {"hostClasses": {"enabled": True}})
+    assert granted(find(with_rights, "ClusterRole", "vc-team-dev")) <= classes, "what the chart gives where it may"
+    nobody = template("loft-agent", {"virtualClusters": {"hostClasses": False, section: values}})
+    assert granted(find(nobody, "ClusterRole", "loft-vc-classes")) == set()
+
+
+def template(chart: str, values: Object) -> list[Object]:
+    command = [str(binaries.find("helm")), "template", "x", str(ROOT / "charts" / chart), "--namespace", "loft"]
+    result = subprocess.run(
+        [*command, "--values", "-"], input=json.dumps(values), capture_output=True, text=True, timeout=60, check=True
+    )
+    return [item for item in yaml.safe_load_all(result.stdout) if item]
+
+
+def granted(role: Object) -> set[tuple[str, ...]]:
+    return {
+        (group, resource, verb, *rule.get("resourceNames", []))
+        for rule in role["rules"] or []
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-    for rule in find(render(CIDR), "Role", "vc-dev")["rules"]:
-        for group in rule["apiGroups"]:
-            for resource in rule["resources"]:
-                assert {(group, resource, verb) for verb in rule["verbs"]} <= given, rule
