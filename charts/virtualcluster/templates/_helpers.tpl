@@ -70,6 +70,15 @@ that cannot be honoured is refused by name.
 {{- dict "serviceCIDR" $cidr "disabledKinds" (without $off "" | uniq | sortAlpha) | toJson -}}
 {{- end -}}
 
+{{- /* Hosts for this virtual cluster: with its names in them, one list gives every virtual cluster a domain of its own. */ -}}
+{{- define "vc.ingressHosts" -}}
+{{- $hosts := list -}}
+{{- range .Values.ingressHosts -}}
+{{- $hosts = append $hosts (. | replace "$(NAMESPACE)" $.Release.Namespace | replace "$(NAME)" $.Release.Name) -}}
+{{- end -}}
+{{- $hosts | toJson -}}
+{{- end -}}
+
 {{- /* The platform's boundary: where its own policy keeps tenants' pods from ranges, theirs do not open them. */ -}}
 {{- define "vc.blockedCIDRs" -}}
 {{- $isolation := .Values.isolation | default dict -}}
@@ -101,7 +110,7 @@ that cannot be honoured is refused by name.
   "certificateHours" (int .Values.certificates.validityHours)
   "extraNames" .Values.certificates.extraSANs
   "storageClasses" .Values.storageClasses
-  "ingressHosts" .Values.ingressHosts
+  "ingressHosts" (include "vc.ingressHosts" . | fromJsonArray)
   "ingressClasses" .Values.ingressClasses
   "priorityClasses" .Values.priorityClasses
   "snapshotClasses" .Values.snapshotClasses

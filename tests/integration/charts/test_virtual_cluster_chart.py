@@ -131,6 +131,7 @@ def test_a_scheduler_inside_is_a_container_and_its_taints_evict() -> None:
         (CIDR | {"sync": {"potatoes": {"enabled": True}}}, "potatoes"),
         (CIDR | {"sync": {"customResources": [{"kind": "A"}]}}, "customResources"),
         (CIDR | {"ingressHosts": ["a.*.example.com"]}, "ingressHosts"),
+        (CIDR | {"ingressHosts": ["$(OTHER).example.com"]}, "ingressHosts"),
         (CIDR | {"networkPolicies": {"blockedCIDRs": ["everything"]}}, "blockedCIDRs"),
         (CIDR | {"nonsense": 1}, "nonsense"),
         (CIDR | {"controlPlane": {"replicas": 2}}, "replicas"),
@@ -270,3 +271,9 @@ def granted(role: Object) -> set[tuple[str, ...]]:
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
+
+
+def test_one_list_of_hosts_gives_every_virtual_cluster_its_own() -> None:
+    objects = render(CIDR | {"ingressHosts": ["*.$(NAME).$(NAMESPACE).apps.example.com", "a.example.com", "*"]})
+    config = parse_config(find(objects, "ConfigMap", "vc-dev-config")["data"]["config.json"].encode())
+    assert config.ingress_hosts == ("*.dev.team.apps.example.com", "a.example.com", "*")
