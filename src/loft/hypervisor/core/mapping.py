@@ -292,6 +292,8 @@ class Mapping:
     """Whether the status inside is written by a subresource of its own."""
     gated: bool = False
     """Whether the host may lack the kind, or the right to it: all else goes on meanwhile."""
+    closed: bool = False
+    """What is refused of an object is replaced by what allows nothing: the rest crosses, also the first time."""
     name: str = ""
     """How the kind is called among the synced kinds; by default its Kubernetes kind."""
     host_tree: Node = dataclasses.field(init=False)

@@ -5,6 +5,9 @@ it matches now; the plan is made anew when labels of namespaces change. Policies
 the platform has a boundary (`blocked_cidrs`), a tenant's rules are cut to what is outside of it: a rule for everybody
 becomes one for the own pods, the API server, and the ranges that remain; and the Pods whose egress a tenant rules are
 marked, so that the platform's policy, which allows more, does not select them.
+
+A policy that is not on the host allows everything. So one of which a part is refused crosses all the same, with that
+part allowing nothing.
 Source: kubernetes.io/docs/concepts/services-networking/network-policies.
 """
 
@@ -17,7 +20,7 @@ from loft.core.resource import NETWORKPOLICIES
 from loft.core.selector import from_label_selector
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.context import Context
-from loft.hypervisor.core.mapping import ABSENT, At, Compute, Copy, Mapping, Refused
+from loft.hypervisor.core.mapping import ABSENT, At, Compute, Mapping, Refused
 from loft.hypervisor.core.names import host_labels
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.translate import UNLISTED, label_selector, refuse
@@ -63,35 +66,79 @@ def ruled_labels(pod: Object, context: Context) -> dict[str, str]:
     return host_labels(objects.labels(pod)) | mark
 
 
-def subjects(value: Any, at: At) -> Object:
-    """Return the selector of the pods that the policy is for, fenced into its namespace also when it is left out."""
-    selector: Object = label_selector({} if value is ABSENT else value, at.scope, at.path)
-    return selector
+def policy(value: Any, at: At) -> Object:
+    """Return the policy on the host; it crosses always, and what is refused of it allows nothing."""
+    spec: Object = {} if value is ABSENT else value
+    is_known = _only(spec, ("podSelector", "policyTypes", "ingress", "egress"), at)
+    # Fenced into its namespace, also when it is left out.
+    result: Object = {"podSelector": label_selector(spec.get("podSelector") or {}, at.scope, f"{at.path}.podSelector")}
+    if spec.get("policyTypes"):
+        result["policyTypes"] = spec["policyTypes"]
+    for direction, side in (("ingress", "from"), ("egress", "to")):
+        if spec.get(direction):
+            places = [At(f"{at.path}.{direction}[{n}]", item, at.scope) for n, item in enumerate(spec[direction])]
+            result[direction] = [_rule(place, side, is_known) for place in places]
+    return result
 
 
-def peers(value: Any, at: At) -> Any:
-    """Return who may be talked to; without any, everybody may, as far as the platform's boundary allows."""
-    if value is ABSENT or not value:
-        return _everybody(at) if at.scope.context.settings.blocked_cidrs else ABSENT
-    if not isinstance(value, list) or len(value) > PEERS_MAX:
-        raise Refused("", f"must be a list of at most {PEERS_MAX} peers")
-    return [_peer(peer, At(f"{at.path}[{index}]", peer, at.scope)) for index, peer in enumerate(value)]
+def _rule(at: At, side: str, is_known: bool) -> Object:
+    given = at.parent
+    # What nobody knows here could have narrowed the rule.
+    is_known = _only(given, (side, "ports"), at) and is_known
+    ports = [
+        _port(port, At(f"{at.path}.ports[{n}]", port, at.scope)) for n, port in enumerate(given.get("ports") or ())
+    ]
+    allowed = _peers(given.get(side) or [], At(f"{at.path}.{side}", given, at.scope))
+    if not is_known or None in ports:
+        allowed, ports = [_nobody(at)], []
+    return ({side: allowed} if allowed else {}) | ({"ports": ports} if ports else {})
+
+
+def _port(port: Object, at: At) -> Object | None:
+    return port if _only(port, ("protocol", "port", "endPort"), at) else None
+
+
+def _only(given: Object, known: tuple[str, ...], at: At) -> bool:
+    """Whether an object has known fields only; others are refused."""
+    unknown = [step for step in given if step not in known and given[step] is not None]
+    for step in unknown:
+        refuse(at.scope, f"{at.path}.{step}", UNLISTED)
+    return not unknown
+
+
+def _nobody(at: At) -> Object:
+    return {"podSelector": {"matchLabels": at.scope.names.selector(NO_NAMESPACE)}}
+
+
+def _peers(given: list[Object], at: At) -> list[Object]:
+    """Return who may be talked to; none are everybody, as far as the platform's boundary allows."""
+    if not given:
+        return _everybody(at) if at.scope.context.settings.blocked_cidrs else []
+    if len(given) > PEERS_MAX:
+        refuse(at.scope, at.path, f"must be a list of at most {PEERS_MAX} peers")
+        return [_nobody(at)]
+    return [_peer(peer, At(f"{at.path}[{index}]", peer, at.scope)) for index, peer in enumerate(given)]
 
 
 def _everybody(at: At) -> list[Object]:
+    settings = at.scope.context.settings
     own = {objects.MANAGED_BY: at.scope.names.virtual_cluster}
-    pods = [
-        {"podSelector": {"matchLabels": labels}} for labels in (own, at.scope.context.settings.control_plane) if labels
-    ]
-    return [*pods, *({"ipBlock": _cut(ipaddress.ip_network(cidr), [], at)} for cidr in EVERYWHERE)]
+    pods = [{"podSelector": {"matchLabels": labels}} for labels in (own, settings.control_plane) if labels]
+    ranges = [_cut(ipaddress.ip_network(cidr), [], settings.blocked_cidrs) for cidr in EVERYWHERE]
+    return [*pods, *({"ipBlock": block} for block in ranges if block)]
 
 
 def _peer(peer: Object, at: At) -> Object:
-    for step in peer:
-        if step not in ("podSelector", "namespaceSelector", "ipBlock"):
-            refuse(at.scope, f"{at.path}.{step}", UNLISTED)
-    if peer.get("ipBlock") is not None:
-        return {"ipBlock": _block(peer["ipBlock"], at)}
+    is_known = _only(peer, ("podSelector", "namespaceSelector", "ipBlock"), at)
+    try:
+        found = {"ipBlock": _block(peer["ipBlock"], at)} if peer.get("ipBlock") is not None else _pods(peer, at)
+    except Refused as refused:
+        refuse(at.scope, at.path + refused.field, refused.rule)
+        return _nobody(at)
+    return found if is_known else _nobody(at)
+
+
+def _pods(peer: Object, at: At) -> Object:
     selector: Object = label_selector(peer.get("podSelector") or {}, at.scope, f"{at.path}.podSelector")
     elsewhere = peer.get("namespaceSelector")
     if elsewhere is None:
@@ -114,23 +161,25 @@ def _matching(selector: Object, at: At) -> list[str]:
 
 
 def _block(block: Object, at: At) -> Object:
-    for step in block:
-        if step not in ("cidr", "except"):
-            refuse(at.scope, f"{at.path}.ipBlock.{step}", UNLISTED)
+    if not _only(block, ("cidr", "except"), At(f"{at.path}.ipBlock", block, at.scope)):
+        raise Refused(".ipBlock", "must have cidr and except only")
     try:
         network = ipaddress.ip_network(str(block.get("cidr")), strict=False)
-        return _cut(network, [ipaddress.ip_network(str(item), strict=False) for item in block.get("except") or ()], at)
+        without = [ipaddress.ip_network(str(item), strict=False) for item in block.get("except") or ()]
     except ValueError as error:
-        raise Refused("", f"ipBlock cannot be read: {error}") from error
+        raise Refused(".ipBlock", f"cannot be read: {error}") from error
+    cut = _cut(network, without, at.scope.context.settings.blocked_cidrs)
+    if cut is None:
+        raise Refused(".ipBlock.cidr", _BLOCKED)
+    return cut
 
 
-def _cut(network: Network, without: list[Network], at: At) -> Object:
-    """Return the ipBlock of a range without others and without the platform's boundary."""
-    for text in at.scope.context.settings.blocked_cidrs:
-        blocked = ipaddress.ip_network(text)
+def _cut(network: Network, without: list[Network], boundary: tuple[str, ...]) -> Object | None:
+    """Return the ipBlock of a range without others and without the boundary, None when nothing of it is left."""
+    for blocked in map(ipaddress.ip_network, boundary):
         if _within(network, blocked):
-            refuse(at.scope, f"{at.path}.ipBlock.cidr", _BLOCKED)
-        elif _within(blocked, network):
+            return None
+        if _within(blocked, network):
             without = [*(item for item in without if not _within(item, blocked)), blocked]
     excepted = list(dict.fromkeys(str(item) for item in without))
     return {"cidr": str(network)} | ({"except": excepted} if excepted else {})
@@ -144,14 +193,4 @@ def _within(inner: Network, outer: Network) -> bool:
     return False
 
 
-NETWORKPOLICY = Mapping(
-    resource=NETWORKPOLICIES,
-    to_host=(
-        Compute("spec.podSelector", subjects),
-        Copy("spec.policyTypes"),
-        Compute("spec.ingress[*].from", peers),
-        Compute("spec.egress[*].to", peers),
-        Copy("spec.{ingress,egress}[*].ports[*].{protocol,port,endPort}"),
-    ),
-    whole=True,
-)
+NETWORKPOLICY = Mapping(resource=NETWORKPOLICIES, to_host=(Compute("spec", policy),), closed=True)
