@@ -203,7 +203,8 @@ class World:
                     found[f"{target}/{name}"] = objects.name(host)
             elif target == TO_HOST and target in self.virtual:
                 paired = self.pair(target, name)
-                if paired.virtual is not None and not is_reflected(paired.virtual):
+                # A class that is not there yet may become the tenant's own: a claim waits for it as everywhere.
+                if paired.virtual is None or not is_reflected(paired.virtual):
                     found[f"{target}/{name}"] = objects.name(paired.host) if paired.host else ""
         return found
 

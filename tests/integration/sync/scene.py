@@ -53,7 +53,7 @@ class Scene:
             ingress_hosts=("*.dev.example",),
             ingress_classes=(f"{name}-shown", "*"),
             priority_classes=(f"{name}-shown",),
-            storage_classes=(f"{name}-shown", "local-path"),
+            storage_classes=("*",),
             kinds=KINDS | OPTIONAL_KINDS,
             cluster_owner={
                 "apiVersion": "rbac.authorization.k8s.io/v1",

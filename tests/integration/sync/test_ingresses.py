@@ -120,7 +120,6 @@ def test_classes_of_the_host_are_shown_as_far_as_they_are_offered(tell: Tell) ->
         assert classes[0]["spec"]["controller"] == "a.b/c" and classes[1]["value"] == 7
         assert "parameters" not in classes[2]
         assert await scene.virtual.find(PRIORITYCLASSES, hidden) is None
-        assert await scene.virtual.find(STORAGECLASSES, hidden) is None
         await scene.host.delete(PRIORITYCLASSES, shown)
         await make(scene.host, PRIORITYCLASSES, {"metadata": {"name": shown}, "value": 8})
         await scene.virtual.delete(INGRESSCLASSES, shown)

@@ -57,6 +57,7 @@ def test_a_claim_of_the_tenants_own_class_waits_for_it_and_names_it_as_the_host_
         assert host["spec"]["storageClassName"] == objects.name(there)
         assert there["parameters"] == {"type": "ssd"} and there["volumeBindingMode"] == "WaitForFirstConsumer"
         assert there["metadata"]["ownerReferences"][0]["kind"] == "ClusterRole"
+        assert await scene.virtual.find(STORAGECLASSES, objects.name(there)) is None, "it is there as the tenant's own"
         await scene.syncer.settled()
         before = [objects.metadata(item)["resourceVersion"] for item in (there, host)]
         scene.syncer.controllers["StorageClassToHost"].enqueue(name)

@@ -14,6 +14,7 @@ from laws.hypervisor.world import Server
 from loft.core.action import Create, Delete, Patch
 from loft.hypervisor.core.context import Context
 from loft.hypervisor.core.names import Names
+from loft.hypervisor.core.objects import MANAGED_BY
 from loft.hypervisor.core.reflection import REFLECTED, Reflection, is_reflected, plan_reflection
 from loft.hypervisor.kinds.classes import REFLECTIONS
 from loft.hypervisor.settings import Settings
@@ -175,3 +176,10 @@ def test_what_an_earlier_version_showed_is_taken_over() -> None:
     inside.host.objects.clear()
     inside.round()
     assert not inside.virtual.objects
+
+
+def test_what_a_virtual_cluster_made_on_the_host_is_not_shown_to_any() -> None:
+    inside = Inside(REFLECTIONS["StorageClass"])
+    metadata = {"name": "gold", "labels": {MANAGED_BY: "another"}}
+    inside.host.create({"kind": "StorageClass", "metadata": metadata, "provisioner": "x"})
+    assert inside.round() == 0

@@ -18,6 +18,7 @@ from loft.hypervisor.core.mapping import Mapping
 from loft.hypervisor.core.names import Names
 from loft.hypervisor.core.pairing import Paired, pair
 from loft.hypervisor.core.plan import is_ours, plan, remove
+from loft.hypervisor.core.reflection import is_reflected
 from loft.hypervisor.core.side import Step
 from loft.hypervisor.custom import CustomResource, CustomRule
 from loft.hypervisor.kinds import REGISTRY, references
@@ -218,7 +219,7 @@ class World:
         mapping, found = MAPPINGS[TO_HOST], {}
         for kind, name in references(MAPPINGS["PersistentVolumeClaim"], claim):
             paired = self.pair(mapping, "", name)
-            if paired.virtual is not None:
+            if paired.virtual is None or not is_reflected(paired.virtual):
                 found[f"{kind}/{name}"] = objects.name(paired.host) if paired.host else ""
         return found
 

@@ -67,6 +67,13 @@ def is_allowed(name: str, allowed: Sequence[str]) -> bool:
     return ("*" in allowed or name in allowed) and not name.startswith("system-")
 
 
+def is_shown(host: Object, allowed: Sequence[str]) -> bool:
+    """Whether tenants see an object of the host: it is offered, and no virtual cluster's own."""
+    if objects.is_deleting(host) or objects.MANAGED_BY in objects.labels(host):
+        return False
+    return is_allowed(objects.name(host), allowed)
+
+
 def reflected(reflection: Reflection, host: Object, names: Names, context: Context) -> Object:
     """Return what is shown of a host object."""
     scope = Scope(names, context, host, objects.namespace(host), strict=False)
@@ -85,8 +92,7 @@ def plan_reflection(
     """Return the steps still needed for one name; an empty list means that the inside shows the host."""
     if virtual is not None and (not is_reflected(virtual) or objects.is_deleting(virtual)):
         return []
-    allowed = reflection.allowed(context.settings)
-    if host is None or objects.is_deleting(host) or not is_allowed(objects.name(host), allowed):
+    if host is None or not is_shown(host, reflection.allowed(context.settings)):
         return _remove(reflection, virtual)
     wanted = reflected(reflection, host, names, context)
     if virtual is None:
