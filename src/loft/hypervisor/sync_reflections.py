@@ -19,6 +19,7 @@ from loft.kube.client import Client
 from loft.kube.controller import Controller
 from loft.kube.errors import AlreadyExists
 from loft.kube.informer import Informer, drop_managed_fields
+from loft.kube.keep import lasting
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +44,12 @@ class Reflected:
         await self._gates.wait(self._reflection.resource)
         async with asyncio.TaskGroup() as group:
             for informer in (self._host, self._virtual):
-                group.create_task(informer.run())
+                group.create_task(lasting(f"cache of {informer.resource.plural}", informer.run))
             for informer in (self._host, self._virtual):
                 await informer.synced()
             for informer in (self._host, self._virtual):
                 informer.subscribe(lambda key, old, new: self.controller.enqueue(key))
-            group.create_task(self.controller.run())
+            group.create_task(lasting(self.controller.name, self.controller.run))
 
     async def _reconcile(self, name: str) -> None:
         context = Context(settings=self._settings, now=datetime.now(UTC))
