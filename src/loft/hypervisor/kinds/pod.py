@@ -14,13 +14,15 @@ from loft.hypervisor.core import baseline, objects
 from loft.hypervisor.core.body import is_current, metadata_patch
 from loft.hypervisor.core.mapping import At, Compute, Copy, Fixed, Guard, HostPatch, Ignore, Mapping, Ref
 from loft.hypervisor.core.objects import Object
+from loft.hypervisor.kinds.classes import priority_class
+from loft.hypervisor.kinds.networkpolicy import ruled_labels
 from loft.hypervisor.kinds.pod_containers import CONTAINERS
 from loft.hypervisor.kinds.pod_env import downward_annotations
 from loft.hypervisor.kinds.pod_lifecycle import lifecycle
 from loft.hypervisor.kinds.pod_network import dns_config, dns_policy, hostname
 from loft.hypervisor.kinds.pod_placement import PLACEMENT
 from loft.hypervisor.kinds.pod_status import STATUS, back
-from loft.hypervisor.kinds.pod_volumes import volumes
+from loft.hypervisor.kinds.pod_volumes import references, volumes
 
 _SECURITY = "spec.securityContext"
 _LATER = "not supported in a virtual cluster yet"
@@ -109,7 +111,8 @@ POD = Mapping(
         Compute("spec.hostname", hostname),
         Compute("spec.dnsPolicy", dns_policy),
         Compute("spec.dnsConfig", dns_config),
-        Ignore("spec.{serviceAccount,subdomain,priorityClassName,priority,preemptionPolicy,schedulingGates}"),
+        Compute("spec.priorityClassName", priority_class),
+        Ignore("spec.{serviceAccount,subdomain,priority,preemptionPolicy,schedulingGates}"),
         Guard("spec.{hostNetwork,hostPID,hostIPC}", baseline.unset, baseline.HOST_FIELD),
         Guard("spec.{runtimeClassName,overhead}", baseline.unset, _RUNTIME),
         Guard("spec.{resourceClaims}", baseline.unset, _CLAIMS),
@@ -127,7 +130,9 @@ POD = Mapping(
         Guard(_SECURITY + ".windowsOptions", baseline.unset, baseline.RULE),
     ),
     to_virtual=STATUS,
+    labels=ruled_labels,
     annotations=downward_annotations,
+    references=references,
     lifecycle=lifecycle,
     update=update,
     digested=changeable,
