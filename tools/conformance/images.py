@@ -49,8 +49,8 @@ _HOOKS = (
     "chroot $1 groupadd -g 50000 group-defined-in-image",
     "chroot $1 usermod -aG group-defined-in-image user-defined-in-image",
     *(f"ln -sf /bin/busybox $1/usr/local/bin/{name}" for name in _APPLETS),
-    # Specs look for variables that dash does not keep, since their names are none of a shell's.
-    "ln -sf /bin/busybox $1/bin/sh",
+    # Specs look for variables whose names are none of a shell's: bash keeps them, dash does not.
+    "ln -sf bash $1/bin/sh",
 )
 
 

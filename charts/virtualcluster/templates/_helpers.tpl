@@ -17,7 +17,7 @@ that cannot be honoured is refused by name.
 {{- define "vc.read" -}}
 {{- $cidr := .Values.serviceCIDR -}}
 {{- $off := list -}}
-{{- $kinds := dict "pods" "Pod" "services" "Service" "endpointslices" "EndpointSlice" "endpoints" "EndpointSlice" "configmaps" "ConfigMap" "secrets" "Secret" "persistentvolumeclaims" "PersistentVolumeClaim" "nodes" "Node" "events" "Event" "ingresses" "" -}}
+{{- $kinds := dict "pods" "Pod" "services" "Service" "endpointslices" "EndpointSlice" "endpoints" "EndpointSlice" "configmaps" "ConfigMap" "secrets" "Secret" "persistentvolumeclaims" "PersistentVolumeClaim" "networkpolicies" "NetworkPolicy" "nodes" "Node" "events" "Event" "ingresses" "Ingress" "ingressclasses" "IngressClass" "storageclasses" "StorageClass" "priorityclasses" "PriorityClass" "poddisruptionbudgets" "PodDisruptionBudget" "volumesnapshots" "VolumeSnapshot" "volumesnapshotclasses" "VolumeSnapshotClass" -}}
 {{- with .Values.virtualCluster.image -}}
 {{- fail (printf "virtualCluster.image %s is not supported: the control plane runs from kubernetes.image; leave virtualCluster.image empty" .) -}}
 {{- end -}}
@@ -47,10 +47,7 @@ that cannot be honoured is refused by name.
 {{- fail (printf "syncer.extraArgs %s is not supported; --disable-sync-resources=KIND,... is" .) -}}
 {{- end -}}
 {{- end -}}
-{{- range $kind, $state := .Values.sync -}}
-{{- if and (eq $kind "ingresses") $state.enabled -}}
-{{- fail "sync.ingresses.enabled is not supported yet" -}}
-{{- end -}}
+{{- range $kind, $state := omit .Values.sync "customResources" -}}
 {{- if not $state.enabled -}}
 {{- $off = append $off (get $kinds $kind) -}}
 {{- end -}}
@@ -71,6 +68,29 @@ that cannot be honoured is refused by name.
 {{- fail "the name of a virtual cluster has at most 40 characters" -}}
 {{- end -}}
 {{- dict "serviceCIDR" $cidr "disabledKinds" (without $off "" | uniq | sortAlpha) | toJson -}}
+{{- end -}}
+
+{{- /* Hosts for this virtual cluster: with its names in them, one list gives every virtual cluster a domain of its own. */ -}}
+{{- define "vc.ingressHosts" -}}
+{{- $hosts := list -}}
+{{- range .Values.ingressHosts -}}
+{{- $hosts = append $hosts (. | replace "$(NAMESPACE)" $.Release.Namespace | replace "$(NAME)" $.Release.Name) -}}
+{{- end -}}
+{{- $hosts | toJson -}}
+{{- end -}}
+
+{{- /* The platform's boundary: where its own policy keeps tenants' pods from ranges, theirs do not open them. */ -}}
+{{- define "vc.blockedCIDRs" -}}
+{{- $isolation := .Values.isolation | default dict -}}
+{{- $blocked := .Values.networkPolicies.blockedCIDRs -}}
+{{- if and $isolation.enabled (dig "networkPolicy" "enabled" false $isolation) -}}
+{{- /* Beside everything of one family, the policy's range is not worth a rule of tenants: all ranges are closed. */ -}}
+{{- $block := dig "networkPolicy" "outgoingConnections" "ipBlock" dict $isolation | default dict -}}
+{{- $others := dict "0.0.0.0/0" (list "::/0") "::/0" (list "0.0.0.0/0") -}}
+{{- $closed := get $others ($block.cidr | default "") | default (list "0.0.0.0/0" "::/0") -}}
+{{- $blocked = concat $blocked ($block.except | default list) $closed -}}
+{{- end -}}
+{{- $blocked | uniq | toJson -}}
 {{- end -}}
 
 {{- /* The hypervisor's configuration, see Config in src/loft/hypervisor/config.py. */ -}}
@@ -96,7 +116,14 @@ that cannot be honoured is refused by name.
   "certificateHours" (int .Values.certificates.validityHours)
   "extraNames" .Values.certificates.extraSANs
   "storageClasses" .Values.storageClasses
+  "ingressHosts" (include "vc.ingressHosts" . | fromJsonArray)
+  "ingressClasses" .Values.ingressClasses
+  "priorityClasses" .Values.priorityClasses
+  "snapshotClasses" .Values.snapshotClasses
+  "enabledKinds" (ternary (list "StorageClassToHost") list .Values.sync.storageclasses.toHost)
+  "customResources" .Values.sync.customResources
   "tolerations" .Values.tolerations
+  "blockedCidrs" (include "vc.blockedCIDRs" . | fromJsonArray)
 | toJson -}}
 {{- end -}}
 

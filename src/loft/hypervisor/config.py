@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,10 @@ import msgspec
 
 from loft.api.virtualcluster import VirtualClusterAccess
 from loft.core.selector import parse_labels
-from loft.hypervisor.settings import KINDS
+from loft.hypervisor.custom import CustomResource
+from loft.hypervisor.kinds import REGISTRY
+from loft.hypervisor.kinds.custom import CustomResourceError, custom_kinds
+from loft.hypervisor.settings import KINDS, OPTIONAL_KINDS
 
 CONFIG_FILE = Path("/etc/loft/config.json")
 ACCESS_KEY = "access.json"
@@ -29,6 +33,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     replicas: int = 1
     disabled_kinds: tuple[str, ...] = ()
     """Kinds that are not synced."""
+    enabled_kinds: tuple[str, ...] = ()
+    """Kinds that are synced though they are not by default."""
     host_nodes: bool = False
     all_nodes: bool = False
     node_selector: str = ""
@@ -45,12 +51,18 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     """Further names and IP addresses in the API server's certificate."""
     pod_security: Literal["baseline", "restricted", "privileged"] = "baseline"
     storage_classes: tuple[str, ...] = ("*",)
+    ingress_classes: tuple[str, ...] = ("*",)
+    ingress_hosts: tuple[str, ...] = ()
+    priority_classes: tuple[str, ...] = ()
+    snapshot_classes: tuple[str, ...] = ("*",)
     tolerations: tuple[str, ...] = ("node.kubernetes.io/",)
+    blocked_cidrs: tuple[str, ...] = ()
+    custom_resources: tuple[CustomResource, ...] = ()
 
     @property
     def kinds(self) -> frozenset[str]:
         """Kinds that are synced."""
-        return KINDS - frozenset(self.disabled_kinds)
+        return (KINDS | frozenset(self.enabled_kinds)) - frozenset(self.disabled_kinds)
 
 
 class Pod(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,8 +78,10 @@ def parse_config(data: bytes) -> Config:
         config = msgspec.json.decode(data, type=Config)
     except msgspec.DecodeError as error:
         raise ConfigError(f"the hypervisor's configuration cannot be read: {error}") from error
-    unknown = sorted(set(config.disabled_kinds) - KINDS)
-    if unknown:
+    if unknown := sorted(set(config.enabled_kinds) - OPTIONAL_KINDS):
+        known = ", ".join(sorted(OPTIONAL_KINDS))
+        raise ConfigError(f"enabledKinds: {', '.join(unknown)} is not supported; known are {known}")
+    if unknown := sorted(set(config.disabled_kinds) - KINDS):
         raise ConfigError(f"disabledKinds: {', '.join(unknown)} is not supported; known are {', '.join(sorted(KINDS))}")
     if (config.all_nodes or config.scheduler) and not config.host_nodes:
         raise ConfigError("allNodes and scheduler need hostNodes: the right to read the host's nodes")
@@ -75,6 +89,17 @@ def parse_config(data: bytes) -> Config:
         parse_labels(config.node_selector)
     except ValueError as error:
         raise ConfigError(f"nodeSelector: {error}") from error
+    if "*" in config.priority_classes:
+        raise ConfigError("priorityClasses: give names; a tenant's own class of a name would be taken for the host's")
+    for text in config.blocked_cidrs:
+        try:
+            ipaddress.ip_network(text)
+        except ValueError as error:
+            raise ConfigError(f"blockedCidrs: {error}") from error
+    try:
+        custom_kinds(config.custom_resources, [*config.kinds & set(REGISTRY)])
+    except CustomResourceError as error:
+        raise ConfigError(f"customResources: {error}") from error
     if not 1 <= config.certificate_hours <= 24 * 3650:
         raise ConfigError("certificateHours must be between 1 and 87600")
     return config

@@ -13,6 +13,8 @@ Object = dict[str, Any]
 NAMESPACE = "kube-system"
 RBAC = "rbac.authorization.k8s.io"
 LABELS = {"k8s-app": "kube-dns"}
+PORT = 53
+"""The pods listen on it too: NetworkPolicies see their ports, and everybody writes 53 into those."""
 ZONES = "in-addr.arpa ip6.arpa"
 
 
@@ -40,7 +42,7 @@ def dns_objects(image: str, *, replicas: int, domain: str) -> list[Object]:
 
 def _corefile(domain: str) -> str:
     return f"""\
-.:1053 {{
+.:{PORT} {{
     errors
     health :8080
     ready :8181
@@ -62,7 +64,7 @@ def _corefile(domain: str) -> str:
 
 
 def _service() -> Object:
-    ports = [("dns", "UDP", 53, 1053), ("dns-tcp", "TCP", 53, 1053), ("metrics", "TCP", 9153, 9153)]
+    ports = [("dns", "UDP", PORT, PORT), ("dns-tcp", "TCP", PORT, PORT), ("metrics", "TCP", 9153, 9153)]
     return {
         "selector": LABELS,
         "ports": [
@@ -94,7 +96,11 @@ def _pod(image: str) -> Object:
     return {
         "serviceAccountName": "coredns",
         "dnsPolicy": "Default",
-        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "securityContext": {
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+            "sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": str(PORT)}],
+        },
         "containers": [
             {
                 "name": "coredns",
@@ -102,8 +108,8 @@ def _pod(image: str) -> Object:
                 "imagePullPolicy": "IfNotPresent",
                 "args": ["-conf", "/etc/coredns/Corefile"],
                 "ports": [
-                    {"name": "dns", "containerPort": 1053, "protocol": "UDP"},
-                    {"name": "dns-tcp", "containerPort": 1053, "protocol": "TCP"},
+                    {"name": "dns", "containerPort": PORT, "protocol": "UDP"},
+                    {"name": "dns-tcp", "containerPort": PORT, "protocol": "TCP"},
                     {"name": "metrics", "containerPort": 9153, "protocol": "TCP"},
                 ],
                 "resources": {"requests": {"cpu": "10m", "memory": "24Mi"}, "limits": {"memory": "170Mi"}},

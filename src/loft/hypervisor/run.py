@@ -27,14 +27,13 @@ from loft.core.resource import (
     MUTATINGWEBHOOKS,
     SERVICEACCOUNTS,
     SERVICES,
-    STORAGECLASSES,
 )
 from loft.hypervisor import certs
 from loft.hypervisor.access import access_objects
 from loft.hypervisor.admission import PATH, ServiceAdmission
 from loft.hypervisor.admission_plan import webhook_configuration
 from loft.hypervisor.apiservice import endpoint_objects, plan_service
-from loft.hypervisor.bootstrap import apply_all, follow_storage_classes
+from loft.hypervisor.bootstrap import apply_all
 from loft.hypervisor.certificates import (
     CREDENTIAL_FILE,
     FRONT_PROXY_USER,
@@ -45,6 +44,7 @@ from loft.hypervisor.certificates import (
 )
 from loft.hypervisor.config import ACCESS_KEY, Config, ConfigError, Pod, parse_access
 from loft.hypervisor.control_plane_files import API_SERVER, EGRESS_SOCKET
+from loft.hypervisor.core import objects
 from loft.hypervisor.core.names import Names
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.dns import dns_objects
@@ -56,7 +56,7 @@ from loft.hypervisor.metrics import HostMetrics, MetricsApi, offer
 from loft.hypervisor.metrics_plan import SERVER_NAME
 from loft.hypervisor.neighbours import Neighbours
 from loft.hypervisor.serving import server_context
-from loft.hypervisor.settings import Settings
+from loft.hypervisor.settings import OPTIONAL_KINDS, Settings
 from loft.hypervisor.sync import Syncer
 from loft.hypervisor.sync_world import World
 from loft.kube import request as requests
@@ -151,7 +151,7 @@ class Hypervisor:
         """Run until cancelled."""
         config = self.config
         self._facts, self._data = facts, data
-        self.settings = settings_of(config, facts)
+        self.settings = msgspec.structs.replace(settings_of(config, facts), cluster_owner=await self._cluster_owner())
         self.syncer = Syncer(self.host, self.virtual, self.settings)
         # With replicas, the caches for connections are apart from the leader's, which come and go with leadership.
         self.world = self.syncer.world if config.replicas == 1 else World(self.host, self.virtual, self.settings)
@@ -178,6 +178,19 @@ class Hypervisor:
                 group.create_task(lasting("caches", self._follow))
                 leader = Leader(self.host, config.namespace, f"vc-{config.name}", self.pod.name)
                 group.create_task(leader.run(self._lead))
+
+    async def _cluster_owner(self) -> Object | None:
+        """Return what cluster-scoped host objects belong to: the chart's ClusterRole, which goes with the release."""
+        if not OPTIONAL_KINDS & self.config.kinds:
+            return None
+        name = f"vc-{self.config.namespace}-{self.config.name}"
+        try:
+            found = await self.host.get(CLUSTERROLES, name)
+        except ApiError as error:
+            log.warning("nothing cluster-wide is made on the host: ClusterRole %s: %s", name, error)
+            return None
+        kind = {"apiVersion": CLUSTERROLES.api_version, "kind": CLUSTERROLES.kind}
+        return kind | {"name": name, "uid": objects.uid(found)}
 
     async def check(self) -> str:
         """Return "" when the virtual cluster can be used, else what is missing."""
@@ -209,10 +222,6 @@ class Hypervisor:
                 group.create_task(lasting("sync", syncer.run))
                 group.create_task(lasting("the API server's Service", self._own_service))
                 group.create_task(lasting("access rules", lambda: self._follow_access(keeper)))
-                classes = self.config.storage_classes
-                group.create_task(
-                    keep_running("storage", lambda: follow_storage_classes(self.host, classes, keeper.want))
-                )
                 if self.config.metrics:
                     ca = str(msgspec.to_builtins(self._data["webhook-ca.crt"]))
                     group.create_task(keep_running("metrics", lambda: offer(self.metrics, ca, keeper.want)))
@@ -237,7 +246,7 @@ class Hypervisor:
         return time.monotonic() - self._began
 
     def _keeper(self) -> Keeper:
-        resources = [MUTATINGWEBHOOKS, CLUSTERROLES, CLUSTERROLEBINDINGS, ENDPOINTS, ENDPOINTSLICES, STORAGECLASSES]
+        resources = [MUTATINGWEBHOOKS, CLUSTERROLES, CLUSTERROLEBINDINGS, ENDPOINTS, ENDPOINTSLICES]
         resources += [SERVICES, APISERVICES] if self.config.metrics else []
         keeper = Keeper(self.virtual, resources)
         if "Service" in self.config.kinds:
@@ -370,7 +379,14 @@ def settings_of(config: Config, facts: certs.HostFacts) -> Settings:
         kubernetes_version=config.kubernetes_version,
         pod_security=config.pod_security,
         storage_classes=config.storage_classes,
+        ingress_classes=config.ingress_classes,
+        ingress_hosts=config.ingress_hosts,
+        priority_classes=config.priority_classes,
+        snapshot_classes=config.snapshot_classes,
         tolerations=config.tolerations,
+        custom_resources=config.custom_resources,
+        control_plane={"app.kubernetes.io/name": "virtualcluster", "app.kubernetes.io/instance": config.name},
+        blocked_cidrs=config.blocked_cidrs,
     )
 
 

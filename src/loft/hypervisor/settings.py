@@ -6,9 +6,30 @@ from typing import Any
 
 import msgspec
 
+from loft.hypervisor.custom import CustomResource
+
 DNS_SERVICE = "kube-system/kube-dns"
+OPTIONAL_KINDS = frozenset({"StorageClassToHost"})
+"""Kinds that are synced only when they are asked for."""
 KINDS = frozenset(
-    {"Pod", "Service", "EndpointSlice", "ConfigMap", "Secret", "Node", "Event", "PersistentVolumeClaim"},
+    {
+        "ConfigMap",
+        "EndpointSlice",
+        "Event",
+        "Ingress",
+        "IngressClass",
+        "NetworkPolicy",
+        "Node",
+        "PersistentVolumeClaim",
+        "Pod",
+        "PodDisruptionBudget",
+        "PriorityClass",
+        "Secret",
+        "Service",
+        "StorageClass",
+        "VolumeSnapshot",
+        "VolumeSnapshotClass",
+    },
 )
 
 
@@ -32,6 +53,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Host ServiceAccount without rights under which all host pods run; `vc-NAME-workload` when empty."""
     owner: dict[str, Any] | None = None
     """An ownerReference (apiVersion, kind, name, uid) set on every host object, so that nothing outlives its owner."""
+    cluster_owner: dict[str, Any] | None = None
+    """The same for cluster-scoped host objects, which cannot be owned by a namespaced one."""
     kinds: frozenset[str] = KINDS
     """Kinds that are synced; a kind that is switched off is neither watched nor written."""
     host_nodes: bool = False
@@ -53,8 +76,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Host StorageClasses that tenants may name; `*` allows every one."""
     pod_security: str = "baseline"
     """The Pod Security level that tenants' pods must meet: baseline, restricted or privileged (no rule at all)."""
+    priority_classes: tuple[str, ...] = ()
+    """Names of host PriorityClasses that tenants may use; never Kubernetes' own."""
+    snapshot_classes: tuple[str, ...] = ("*",)
+    """Host VolumeSnapshotClasses that tenants may name; `*` allows every one."""
+    ingress_classes: tuple[str, ...] = ("*",)
+    """Host IngressClasses that tenants may name; `*` allows every one."""
+    ingress_hosts: tuple[str, ...] = ()
+    """Hosts that tenants' Ingresses may claim: `shop.example.com`, `*.dev.example.com` (all below), `*` (any one)."""
     tolerations: tuple[str, ...] = ("node.kubernetes.io/",)
     """Taint keys (or prefixes ending in `/`) that tenants may tolerate; other tolerations stay inside."""
+
+    custom_resources: tuple[CustomResource, ...] = ()
+    """Kinds that are no part of Kubernetes and are synced as written here."""
+    control_plane: dict[str, str] = {}
+    """Labels of the virtual cluster's control plane on the host, which is within the boundary and for its tenants."""
+    blocked_cidrs: tuple[str, ...] = ()
+    """Ranges that no tenant's NetworkPolicy opens, beside the virtual cluster's own pods; empty means no boundary."""
 
     @property
     def service_account(self) -> str:

@@ -11,19 +11,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from loft.core.action import Action, Create, Patch
 from loft.hypervisor.core import objects
+from loft.hypervisor.core.mapping import Mapping
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.side import Step
+from loft.hypervisor.kinds import reference_key, references
 from loft.hypervisor.kinds.event import involved_uid
+from loft.hypervisor.kinds.networkpolicy import rules_egress
 from loft.hypervisor.kinds.persistentvolumeclaim import claim_key, plan_volume
 from loft.hypervisor.kinds.pod_status import BINDING
-from loft.hypervisor.kinds.pod_volumes import references
+from loft.hypervisor.kinds.storageclass import TO_HOST
 from loft.hypervisor.settings import Settings
 from loft.hypervisor.sync_events import Events
+from loft.hypervisor.sync_gate import Gates
 from loft.hypervisor.sync_nodes import Nodes
 from loft.hypervisor.sync_objects import Objects
+from loft.hypervisor.sync_reflections import Reflected
 from loft.hypervisor.sync_tokens import Tokens
 from loft.hypervisor.sync_world import World
 from loft.hypervisor.sync_writes import Writer
@@ -34,6 +40,9 @@ from loft.kube.keep import lasting
 WORKERS = 8
 ECHO_S = 0.05
 """How long the echo of a write takes to come back through a watch, at least; `settled` waits for it."""
+
+PREPARED = frozenset({"ConfigMap", "Secret", "PersistentVolumeClaim"})
+"""Kinds that must be on the host before what names them."""
 
 Changed = Callable[[str, Object | None, Object | None], None]
 
@@ -49,8 +58,11 @@ class Syncer:
         self._tokens = Tokens(virtual, self.world, self._writer)
         self._nodes = Nodes(self.world, self._writer)
         self._events = Events(self.world, self._writer)
-        self._objects.prepare["Pod"] = self._prepare_pod
+        self._objects.prepare = {kind: partial(self._prepare, kind) for kind in self.world.mappings} | {
+            "Pod": self._prepare_pod
+        }
         self.controllers = {kind: self._controller(kind) for kind in self.world.virtual}
+        self._gates = Gates((host, virtual), settings, self._writer)
         if "Service" in self.world.virtual:
             self.controllers["Reservation"] = Controller("reservations", self._objects.release)
         if "Node" in settings.kinds:
@@ -59,6 +71,10 @@ class Syncer:
             self.controllers["PersistentVolume"] = Controller("volumes", self._reconcile_volume)
         if "Event" in settings.kinds:
             self.controllers["Event"] = Controller("events", self._events.reconcile)
+        self._reflected = [
+            Reflected((host, virtual), reflection, self._gates, self._writer)
+            for reflection in self.world.reflections.values()
+        ]
         self._started = asyncio.Event()
         self._reconciled = 0
 
@@ -79,7 +95,26 @@ class Syncer:
             self._subscribe()
             for controller in self.controllers.values():
                 group.create_task(lasting(controller.name, controller.run))
+            for reflected in self._reflected:
+                group.create_task(reflected.run())
+            for kind, mapping in self.world.mappings.items():
+                if mapping.gated:
+                    group.create_task(self._run_gated(kind, mapping))
             self._started.set()
+
+    async def _run_gated(self, kind: str, mapping: Mapping) -> None:
+        """Sync a kind once both sides have it."""
+        await self._gates.wait(mapping.resource, mapping)
+        caches = self.world.caches(mapping)
+        async with asyncio.TaskGroup() as group:
+            for informer in caches:
+                group.create_task(informer.run())
+            for informer in caches:
+                await informer.synced()
+            self.world.admit(kind, caches)
+            self.controllers[kind] = self._controller(kind)
+            self._subscribe_to(kind)
+            group.create_task(self.controllers[kind].run())
 
     async def settled(self) -> None:
         """Wait until nothing is left to do that is known now; objects refused or waited for do not count."""
@@ -87,26 +122,32 @@ class Syncer:
         calm = 0
         while calm < 2:
             before = self._reconciled
-            for controller in self.controllers.values():
+            for controller in [*self.controllers.values()]:
                 await controller.idle()
+            for reflected in self._reflected:
+                await reflected.controller.idle()
             await asyncio.sleep(ECHO_S)
             calm = calm + 1 if before == self._reconciled else 0
 
     # What a change puts into which queue
 
     def _subscribe(self) -> None:
-        for kind, informer in self.world.virtual.items():
-            informer.subscribe(self._virtual_changed(kind))
-        for kind, informer in self.world.host.items():
-            informer.subscribe(self._host_changed(kind))
+        for kind in self.world.virtual:
+            self._subscribe_to(kind)
         if "Node" in self.controllers:
             self.world.nodes.subscribe(self._key_changed("Node"))
             if self.world.host_nodes:
                 self.world.host_nodes.subscribe(self._host_node_changed)
         if "PersistentVolume" in self.controllers:
             self.world.volumes.subscribe(self._volume_changed)
+        if "NetworkPolicy" in self.controllers:
+            self.world.namespaces.subscribe(self._namespace_changed)
         if "Event" in self.controllers:
             self.world.events.subscribe(self._event_changed)
+
+    def _subscribe_to(self, kind: str) -> None:
+        self.world.virtual[kind].subscribe(self._virtual_changed(kind))
+        self.world.host[kind].subscribe(self._host_changed(kind))
 
     def _enqueue(self, kind: str, key: str) -> None:
         if key and kind in self.controllers:
@@ -121,10 +162,15 @@ class Syncer:
     def _virtual_changed(self, kind: str) -> Changed:
         def changed(key: str, old: Object | None, new: Object | None) -> None:
             self._enqueue(kind, key)
+            self._uses_changed(kind, old, new)
             if kind == "Pod":
-                self._pod_changed(key, old, new)
+                self._node_changed(old, new)
             elif kind == "Service":
                 self._service_changed(key, new)
+            elif kind == TO_HOST:
+                self._users_of(kind, key)
+            elif kind == "NetworkPolicy":
+                self._policy_changed(old, new)
             elif kind == "PersistentVolumeClaim" and new is None:
                 for volume in self.world.volumes.by_index("claim", key):
                     self._enqueue("PersistentVolume", objects.name(volume))
@@ -133,19 +179,32 @@ class Syncer:
 
         return changed
 
-    def _pod_changed(self, key: str, old: Object | None, new: Object | None) -> None:
-        self._node_changed(old, new)
-        if new is None and old is not None:
-            for kind, name in references(old):
-                self._enqueue(kind, f"{objects.namespace(old)}/{name}")
+    def _uses_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
+        """Look at what an object has named and names no more; what it begins to name is prepared for it."""
+        if old is None or (new is not None and kind == "Pod"):
+            # What a Pod names never changes.
+            return
+        mapping = self.world.mappings[kind]
+        before, after = references(mapping, old), references(mapping, new) if new else []
+        for target, name in {*before} ^ {*after}:
+            self._enqueue(target, reference_key(target, objects.namespace(old), name))
 
     def _service_changed(self, key: str, new: Object | None) -> None:
-        if "EndpointSlice" in self.world.virtual:
-            for item in self.world.virtual["EndpointSlice"].by_index("service", key):
-                self._enqueue("EndpointSlice", objects.key(item))
+        self._service_users(key)
         if key == self.settings.dns_service and new is not None and "Pod" in self.world.virtual:
             for pod in self.world.virtual["Pod"].list():
                 self._enqueue("Pod", objects.key(pod))
+
+    def _service_users(self, key: str) -> None:
+        """Look at what carries the host name of a Service."""
+        if "EndpointSlice" in self.world.virtual:
+            for item in self.world.virtual["EndpointSlice"].by_index("service", key):
+                self._enqueue("EndpointSlice", objects.key(item))
+        self._users_of("Service", key)
+
+    def _users_of(self, kind: str, key: str) -> None:
+        for user, user_key in self.world.users(kind, key):
+            self._enqueue(user, user_key)
 
     def _host_changed(self, kind: str) -> Changed:
         def changed(key: str, old: Object | None, new: Object | None) -> None:
@@ -154,6 +213,8 @@ class Syncer:
             self._enqueue(objects.annotations(host).get(objects.OBJECT_KIND, kind), virtual_key)
             if kind == "Pod":
                 self._node_changed(old, new)
+            elif kind == TO_HOST:
+                self._users_of(kind, virtual_key)
             elif kind == "Service":
                 self._host_service_changed(key, virtual_key, host)
 
@@ -164,9 +225,8 @@ class Syncer:
             self._enqueue("Reservation", key)
             for service in self.world.virtual["Service"].by_index("ip", objects.spec(host).get("clusterIP") or ""):
                 self._enqueue("Service", objects.key(service))
-        elif "EndpointSlice" in self.world.virtual:
-            for item in self.world.virtual["EndpointSlice"].by_index("service", virtual_key):
-                self._enqueue("EndpointSlice", objects.key(item))
+        else:
+            self._service_users(virtual_key)
 
     def _node_changed(self, old: Object | None, new: Object | None) -> None:
         """Look at a Node when a Pod came to it, left it, or told its address."""
@@ -178,6 +238,19 @@ class Syncer:
     def _host_node_changed(self, key: str, old: Object | None, new: Object | None) -> None:
         if self.settings.all_nodes or self.world.nodes.get(key) is not None:
             self._enqueue("Node", key)
+
+    def _namespace_changed(self, key: str, old: Object | None, new: Object | None) -> None:
+        """Look at the policies that select namespaces when one of these came, went, or has other labels."""
+        if old is None or new is None or objects.labels(old) != objects.labels(new):
+            for policy in self.world.virtual["NetworkPolicy"].by_index("across", "namespaces"):
+                self._enqueue("NetworkPolicy", objects.key(policy))
+
+    def _policy_changed(self, old: Object | None, new: Object | None) -> None:
+        """Look at the Pods whose egress a policy rules, or has ruled; where there is no boundary nobody asks."""
+        if self.settings.blocked_cidrs and "Pod" in self.world.virtual:
+            for pod in self.world.virtual["Pod"].by_index("namespace", objects.namespace(new or old or {})):
+                if any(policy and rules_egress(policy, pod) for policy in (old, new)):
+                    self._enqueue("Pod", objects.key(pod))
 
     def _volume_changed(self, key: str, old: Object | None, new: Object | None) -> None:
         self._enqueue("PersistentVolume", key)
@@ -208,12 +281,20 @@ class Syncer:
             if isinstance(action, Create) and action.subresource == BINDING and "Node" in self.controllers:
                 await self._nodes.ensure(action.body["target"]["name"])
             elif step.side == "host" and _starts_containers(action):
-                namespace = objects.namespace(pod)
-                used = [(kind, name) for kind, name in references(pod) if kind in self.world.virtual]
-                await asyncio.gather(
-                    self._tokens.ensure(pod),
-                    *[self._objects.reconcile(kind, f"{namespace}/{name}") for kind, name in used],
-                )
+                await asyncio.gather(self._tokens.ensure(pod), self._prepare("Pod", pod, steps))
+
+    async def _prepare(self, kind: str, virtual: Object, steps: list[Step]) -> None:
+        """Put what an object names on the host before it is made or changed there."""
+        if any(step.side == "host" for step in steps):
+            used = references(self.world.mappings[kind], virtual)
+            keys = [(target, f"{objects.namespace(virtual)}/{name}") for target, name in used]
+            await asyncio.gather(
+                *[
+                    self._objects.reconcile(target, key)
+                    for target, key in keys
+                    if target in PREPARED & {*self.world.virtual}
+                ]
+            )
 
     async def _reconcile_volume(self, name: str) -> None:
         volume = self.world.volumes.get(name)

@@ -16,11 +16,11 @@ from loft.core.action import Event
 from loft.core.resource import SERVICES
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.context import Context
+from loft.hypervisor.core.names import host_name
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.pairing import Paired
-from loft.hypervisor.core.plan import plan, remove, status_patch
+from loft.hypervisor.core.plan import is_ours, plan, remove, status_patch
 from loft.hypervisor.core.side import Step, on_virtual
-from loft.hypervisor.kinds import REGISTRY
 from loft.hypervisor.sync_world import CONTENT, World
 from loft.hypervisor.sync_writes import HostRefused, NameOccupied, Writer
 from loft.kube.client import Client
@@ -78,7 +78,7 @@ class Objects:
     async def _reconcile(self, kind: str, key: str) -> float | None:
         paired = self._world.pair(kind, key)
         virtual = paired.virtual
-        gone = [step for host in paired.stale for step in remove(REGISTRY[kind], host)]
+        gone = [step for host in paired.stale for step in remove(self._world.mappings[kind], host)]
         if gone:
             await self._writer.execute(gone)
         if virtual is None:
@@ -90,14 +90,14 @@ class Objects:
             return None
         if kind in CONTENT and context.used:
             virtual = await self._virtual.find(
-                REGISTRY[kind].resource, objects.name(virtual), objects.namespace(virtual)
+                self._world.mappings[kind].resource, objects.name(virtual), objects.namespace(virtual)
             )
             if virtual is None:
                 return None
             paired = Paired(virtual, paired.host, [])
         if kind == "Service" and paired.host is None and self._may_be_reserved(virtual):
             return LOOK_AGAIN_S
-        steps = plan(REGISTRY[kind], virtual, paired.host, self._world.names, context)
+        steps = plan(self._world.mappings[kind], virtual, paired.host, self._world.names, context)
         if not steps:
             if paired.host is not None:
                 self._quiet[f"{kind}/{key}"] = state
@@ -119,6 +119,9 @@ class Objects:
             context.host_service,
             version(context.service),
             version(context.volume),
+            context.namespaces,
+            context.egress_ruled,
+            context.host_names,
         )
 
     @staticmethod
@@ -144,10 +147,10 @@ class Objects:
 
     async def _occupied(self, kind: str, virtual: Object, context: Context) -> float:
         """Tell our own object, which the cache has not seen yet, from a stranger."""
-        names, mapping = self._world.names, REGISTRY[kind]
-        name = names.host(objects.namespace(virtual), objects.name(virtual))
-        host = await self._host.find(mapping.resource, name, names.host_namespace)
-        if host is not None and objects.labels(host).get(objects.MANAGED_BY) != names.virtual_cluster:
+        names, mapping = self._world.names, self._world.mappings[kind]
+        namespace = names.host_namespace if mapping.resource.namespaced else ""
+        host = await self._host.find(mapping.resource, host_name(virtual, names), namespace)
+        if host is not None and not is_ours(host, names):
             steps = plan(mapping, virtual, None, names, msgspec.structs.replace(context, name_taken=True))
             await self._writer.execute([step for step in steps if step.side == "virtual"], virtual)
             return REFUSED_AGAIN_S
@@ -155,7 +158,7 @@ class Objects:
 
     async def _tell(self, kind: str, virtual: Object, message: str, context: Context) -> None:
         text = f"refused by the host cluster: {message}"
-        mapping = REGISTRY[kind]
+        mapping = self._world.mappings[kind]
         change = mapping.refused_status(virtual, text) if mapping.refused_status else None
         steps = [on_virtual(status_patch(mapping, virtual, change))] if change else []
         if text not in context.reported:
@@ -175,7 +178,7 @@ class Objects:
         # The cache may lag behind; the API server itself says whether the address is in use.
         claimed = await self._virtual.list(SERVICES, field_selector=f"spec.clusterIP={address}")
         if not claimed.items:
-            await self._writer.execute(remove(REGISTRY["Service"], host))
+            await self._writer.execute(remove(self._world.mappings["Service"], host))
             return None
         for service in claimed.items:
             await self.reconcile("Service", objects.key(service))

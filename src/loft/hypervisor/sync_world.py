@@ -7,22 +7,27 @@ Pod, and those that are get read when they are synced.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import msgspec
 
-from loft.core.resource import EVENTS, NAMESPACES, NODES, PVS, Resource
+from loft.core.resource import EVENTS, NAMESPACES, NODES, PVS
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.context import Context
+from loft.hypervisor.core.mapping import Mapping
 from loft.hypervisor.core.names import Names
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.pairing import Paired, pair
-from loft.hypervisor.kinds import REGISTRY, event, node
+from loft.hypervisor.core.reflection import is_reflected
+from loft.hypervisor.kinds import REGISTRY, event, node, reference_key, references
+from loft.hypervisor.kinds.classes import REFLECTIONS
+from loft.hypervisor.kinds.custom import custom_kinds
 from loft.hypervisor.kinds.endpointslice import service_key
+from loft.hypervisor.kinds.networkpolicy import rules_egress, selects_namespaces
 from loft.hypervisor.kinds.persistentvolumeclaim import claim_key
-from loft.hypervisor.kinds.pod_placement import selects_namespaces
-from loft.hypervisor.kinds.pod_volumes import references
+from loft.hypervisor.kinds.pod_placement import reaches_namespaces
+from loft.hypervisor.kinds.storageclass import TO_HOST
 from loft.hypervisor.settings import Settings
 from loft.kube.client import Client
 from loft.kube.informer import Informer, drop_managed_fields
@@ -44,7 +49,7 @@ def without_content(obj: Object) -> Object:
 def labels_only(namespace: Object) -> Object:
     """Keep name and labels of a Namespace."""
     metadata = objects.metadata(namespace)
-    return {"metadata": {key: metadata.get(key) for key in ("name", "uid", "resourceVersion", "labels")}}
+    return {"metadata": {key: metadata[key] for key in ("name", "uid", "resourceVersion", "labels") if key in metadata}}
 
 
 def _some(value: str | None) -> list[str]:
@@ -55,17 +60,25 @@ def _node_of(pod: Object) -> list[str]:
     return _some(objects.spec(pod).get("nodeName"))
 
 
-def _references(pod: Object) -> list[str]:
-    return [f"{kind}/{objects.namespace(pod)}/{name}" for kind, name in references(pod)]
+def _references_of(mapping: Mapping) -> Index:
+    def index(obj: Object) -> list[str]:
+        named = references(mapping, obj)
+        return [f"{kind}/{reference_key(kind, objects.namespace(obj), name)}" for kind, name in named]
+
+    return index
 
 
 _VIRTUAL_INDEXES: dict[str, dict[str, Index]] = {
-    "Pod": {"refs": _references, "node": _node_of, "namespace": lambda pod: [objects.namespace(pod)]},
+    "Pod": {"node": _node_of, "namespace": lambda pod: [objects.namespace(pod)]},
     "Service": {
         "namespace": lambda service: [objects.namespace(service)],
         "ip": lambda service: _some(objects.spec(service).get("clusterIP")),
     },
     "EndpointSlice": {"service": lambda item: _some(service_key(item))},
+    "NetworkPolicy": {
+        "across": lambda policy: ["namespaces"] if selects_namespaces(policy) else [],
+        "namespace": lambda policy: [objects.namespace(policy)],
+    },
 }
 _HOST_INDEXES: dict[str, Index] = {
     "key": lambda host: _some(f"{objects.annotations(host).get(objects.OBJECT_KIND, '')}:{objects.virtual_key(host)}"),
@@ -87,23 +100,44 @@ class World:
     def __init__(self, host: Client, virtual: Client, settings: Settings) -> None:
         self.settings = settings
         self.names = Names(settings.name, settings.host_namespace)
-        kinds = [kind for kind in REGISTRY if kind in settings.kinds]
-        self.virtual = {kind: self._virtual(virtual, REGISTRY[kind].resource) for kind in kinds}
-        self.host = {kind: self._host(host, REGISTRY[kind].resource) for kind in kinds}
+        self._clients = (host, virtual)
+        builtin = {key: mapping for key, mapping in REGISTRY.items() if key in settings.kinds}
+        custom = custom_kinds(settings.custom_resources, [*builtin])
+        self.mappings = builtin | custom.mappings
+        shown = {key: reflection for key, reflection in REFLECTIONS.items() if key in settings.kinds}
+        self.reflections = shown | custom.reflections
+        self.virtual: dict[str, Informer] = {}
+        self.host: dict[str, Informer] = {}
+        for key, mapping in self.mappings.items():
+            if not mapping.gated:
+                self.admit(key, self.caches(mapping))
         self.nodes = Informer(virtual, NODES)
         self.volumes = Informer(virtual, PVS, indexers={"claim": lambda volume: _some(claim_key(volume))})
         self.host_nodes = self._host_nodes(host) if settings.host_nodes else None
         self.namespaces = Informer(virtual, NAMESPACES, transform=labels_only)
         self.events = Informer(host, EVENTS, settings.host_namespace, transform=event.relevant)
 
-    def _virtual(self, client: Client, resource: Resource) -> Informer:
-        transform = without_content if resource.kind in CONTENT else drop_managed_fields
-        return Informer(client, resource, indexers=_VIRTUAL_INDEXES.get(resource.kind), transform=transform)
+    def caches(self, mapping: Mapping) -> tuple[Informer, Informer]:
+        """Return new caches of a kind, (host, virtual)."""
+        host, virtual = self._clients
+        return self._host(host, mapping), self._virtual(virtual, mapping)
 
-    def _host(self, client: Client, resource: Resource) -> Informer:
-        indexes = _HOST_INDEXES | _HOST_KIND_INDEXES.get(resource.kind, {})
+    def admit(self, key: str, caches: tuple[Informer, Informer]) -> None:
+        """Let the caches of a kind count. Those of a gated kind must be filled by then."""
+        self.host[key], self.virtual[key] = caches
+
+    def _virtual(self, client: Client, mapping: Mapping) -> Informer:
+        transform = without_content if mapping.key in CONTENT else drop_managed_fields
+        indexes = {"refs": _references_of(mapping)} | _VIRTUAL_INDEXES.get(mapping.key, {})
+        return Informer(client, mapping.resource, indexers=indexes, transform=transform)
+
+    def _host(self, client: Client, mapping: Mapping) -> Informer:
+        indexes = _HOST_INDEXES | _HOST_KIND_INDEXES.get(mapping.key, {})
         selector = f"{objects.MANAGED_BY}={self.settings.name}"
-        return Informer(client, resource, self.settings.host_namespace, label_selector=selector, indexers=indexes)
+        namespace = self.settings.host_namespace
+        if not mapping.resource.namespaced:
+            selector, namespace = f"{selector},{objects.HOST_NAMESPACE}={namespace}", ""
+        return Informer(client, mapping.resource, namespace, label_selector=selector, indexers=indexes)
 
     def _host_nodes(self, client: Client) -> Informer:
         return Informer(client, NODES, label_selector=self.settings.node_selector, transform=node.relevant)
@@ -115,7 +149,7 @@ class World:
             found += [self.nodes, *([self.host_nodes] if self.host_nodes else [])]
         if "PersistentVolumeClaim" in self.settings.kinds:
             found.append(self.volumes)
-        if "Pod" in self.settings.kinds:
+        if {"NetworkPolicy", "Pod"} & self.settings.kinds:
             found.append(self.namespaces)
         if "Event" in self.settings.kinds:
             found.append(self.events)
@@ -128,7 +162,7 @@ class World:
         reserved: list[Object] = []
         if kind == "Service" and virtual is not None:
             reserved = self.host[kind].by_index("reserved", objects.spec(virtual).get("clusterIP") or "")
-        return pair(REGISTRY[kind], virtual, made, reserved, self.names)
+        return pair(self.mappings[kind], virtual, made, reserved, self.names)
 
     def context(self, kind: str, virtual: Object, reported: frozenset[str]) -> Context:
         """Return the facts that a plan for a virtual object needs."""
@@ -139,14 +173,41 @@ class World:
         if kind == "EndpointSlice":
             return self._slice_context(virtual, base)
         if kind == "PersistentVolumeClaim":
-            return msgspec.structs.replace(base, volume=self._volume(virtual))
+            base = msgspec.structs.replace(base, volume=self._volume(virtual))
         if kind == "Pod":
             return self._pod_context(virtual, base)
-        return base
+        if kind == "NetworkPolicy" and selects_namespaces(virtual):
+            known = {objects.name(item): objects.labels(item) for item in self.namespaces.list()}
+            return msgspec.structs.replace(base, namespaces=known)
+        return msgspec.structs.replace(base, host_names=self._host_names(kind, virtual))
 
     def is_used(self, kind: str, key: str) -> bool:
-        """Whether a virtual Pod names this ConfigMap, Secret or claim."""
-        return "Pod" in self.virtual and bool(self.virtual["Pod"].by_index("refs", f"{kind}/{key}"))
+        """Whether a synced object names this ConfigMap or Secret."""
+        return any(informer.by_index("refs", f"{kind}/{key}") for informer in self.virtual.values())
+
+    def users(self, kind: str, key: str) -> Iterator[tuple[str, str]]:
+        """Yield (kind, key) of the objects that name this one."""
+        for user, informer in self.virtual.items():
+            for obj in informer.by_index("refs", f"{kind}/{key}"):
+                yield user, objects.key(obj)
+
+    def _host_names(self, kind: str, virtual: Object) -> dict[str, str]:
+        """Return host names that are not the usual ones.
+
+        Those are of Services reserved for generated names, and of the tenant's own classes, "" while one is not there.
+        """
+        found = {}
+        for target, name in references(self.mappings[kind], virtual):
+            if target == "Service" and target in self.virtual:
+                host = self.pair(target, f"{objects.namespace(virtual)}/{name}").host
+                if host is not None and objects.name(host) != self.names.host(objects.namespace(virtual), name):
+                    found[f"{target}/{name}"] = objects.name(host)
+            elif target == TO_HOST and target in self.virtual:
+                paired = self.pair(target, name)
+                # A class that is not there yet may become the tenant's own: a claim waits for it as everywhere.
+                if paired.virtual is None or not is_reflected(paired.virtual):
+                    found[f"{target}/{name}"] = objects.name(paired.host) if paired.host else ""
+        return found
 
     def _slice_context(self, virtual: Object, base: Context) -> Context:
         if "Service" not in self.virtual:
@@ -166,15 +227,27 @@ class World:
         namespace = objects.namespace(pod)
         services = self.virtual["Service"].by_index("namespace", namespace) if "Service" in self.virtual else []
         keys = {}
-        for kind, name in references(pod):
+        for kind, name in references(self.mappings["Pod"], pod):
             if kind in CONTENT and kind in self.virtual:
                 found = self.virtual[kind].get(f"{namespace}/{name}") or {}
                 keys[f"{kind}/{name}"] = (*(found.get("data") or ()), *(found.get("binaryData") or ()))
-        base = msgspec.structs.replace(base, services=tuple(services), env_from=keys, dns_ip=self.dns_ip())
-        if selects_namespaces(pod):
+        base = msgspec.structs.replace(
+            base,
+            services=tuple(services),
+            env_from=keys,
+            dns_ip=self.dns_ip(),
+            egress_ruled=self._is_egress_ruled(pod),
+        )
+        if reaches_namespaces(pod):
             known = {objects.name(item): objects.labels(item) for item in self.namespaces.list()}
             base = msgspec.structs.replace(base, namespaces=known)
         return base
+
+    def _is_egress_ruled(self, pod: Object) -> bool:
+        if not self.settings.blocked_cidrs or "NetworkPolicy" not in self.virtual:
+            return False
+        policies = self.virtual["NetworkPolicy"].by_index("namespace", objects.namespace(pod))
+        return any(rules_egress(policy, pod) for policy in policies)
 
     def dns_ip(self) -> str:
         """Return the address of the virtual cluster's name server, "" while it has none."""

@@ -15,7 +15,7 @@ from loft.core.action import Create, Event, Patch
 from loft.core.resource import NODES, PVS
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.body import digest
-from loft.hypervisor.core.names import Names
+from loft.hypervisor.core.names import Names, host_name
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.side import Step
 from loft.hypervisor.core.texts import virtual_text
@@ -101,7 +101,7 @@ class Writer:
     def _refused(self, step: Step, error: ApiError, virtual: Object | None) -> None:
         if step.side != "host" or error.status not in REFUSAL_STATUSES or virtual is None:
             return
-        name = self._names.host(objects.namespace(virtual), objects.name(virtual))
+        name = host_name(virtual, self._names)
         host = {"metadata": {"name": name, "namespace": self._names.host_namespace}}
         raise HostRefused(virtual_text(error.message or str(error), host, virtual, self._names)) from error
 

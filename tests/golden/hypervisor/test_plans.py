@@ -56,7 +56,10 @@ def test_plan(case: Path) -> None:
     given = yaml.safe_load(case.read_text())
     mapping = {kind.lower(): item for kind, item in REGISTRY.items()}[case.parent.name]
     owner = given.get("owner")
-    settings = Settings(name="dev", host_namespace="vc", api_service_ip="10.96.0.9", owner=owner)
+    special: dict[str, Any] = {
+        key: tuple(item) if isinstance(item, list) else item for key, item in given.get("settings", {}).items()
+    }
+    settings = Settings(name="dev", host_namespace="vc", api_service_ip="10.96.0.9", owner=owner, **special)
     facts = {"dns_ip": "10.96.0.10"} | (given.get("context") or {})
     facts["services"] = tuple(facts.get("services") or ())
     facts["env_from"] = {key: tuple(value) for key, value in (facts.get("env_from") or {}).items()}

@@ -16,7 +16,11 @@ import yaml
 
 from loft.embedded import binaries
 from loft.hypervisor.config import parse_access, parse_config
+from loft.hypervisor.core.objects import EGRESS_RULED
+from loft.hypervisor.kinds import REGISTRY
+from loft.hypervisor.kinds.classes import REFLECTIONS
 from loft.hypervisor.settings import KINDS
+from loft.tenancy.virtualcluster.values import SYNC_SWITCHES
 
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "charts" / "virtualcluster"
@@ -46,6 +50,14 @@ def containers(objects: list[Object]) -> dict[str, Object]:
     return {item["name"]: item for item in pod["containers"]}
 
 
+WIDGETS = {
+    "group": "example.com",
+    "version": "v1",
+    "kind": "Widget",
+    "plural": "widgets",
+    "rules": [{"copy": "spec.size"}],
+}
+SHAPES = WIDGETS | {"kind": "Shape", "plural": "shapes", "direction": "fromHost", "rules": [{"copy": "spec.corners"}]}
 CASES: dict[str, Object] = {
     "default": CIDR,
     "ephemeral": CIDR | {"storage": {"persistence": False}, "dns": {"enabled": False}},
@@ -55,6 +67,8 @@ CASES: dict[str, Object] = {
         "controlPlane": {"replicas": 3},
         "agent": {"serviceAccount": {"name": "loft-agent", "namespace": "loft"}},
         "hostNodes": {"enabled": True},
+        "hostClasses": {"enabled": True},
+        "sync": {"storageclasses": {"toHost": True}, "customResources": [WIDGETS, SHAPES]},
         "access": {"defaultClusterRole": "view", "rules": [{"users": ["ann"], "clusterRole": "edit"}]},
     },
 }
@@ -74,7 +88,8 @@ def test_the_hypervisor_understands_what_the_chart_writes() -> None:
     data = find(render(CASES["three-replicas-with-agent"]), "ConfigMap", "vc-dev-config")["data"]
     config = parse_config(data["config.json"].encode())
     assert (config.name, config.namespace, config.replicas, config.host_nodes) == ("dev", "team", 3, True)
-    assert config.kinds == KINDS
+    assert config.kinds == KINDS | {"StorageClassToHost"}
+    assert [resource.kind for resource in config.custom_resources] == ["Widget", "Shape"]
     assert parse_access(data["access.json"]).rules[0].users == ["ann"]
 
 
@@ -86,7 +101,7 @@ def test_values_of_earlier_charts_are_understood() -> None:
     objects = render(values)
     assert "--service-cluster-ip-range=10.97.0.0/16" in containers(objects)["kube-apiserver"]["args"]
     config = parse_config(find(objects, "ConfigMap", "vc-dev-config")["data"]["config.json"].encode())
-    assert config.kinds == KINDS - {"PersistentVolumeClaim", "EndpointSlice"}
+    assert config.kinds == KINDS - {"PersistentVolumeClaim", "EndpointSlice", "Ingress"}
 
 
 ALL_NODES = {"hostNodes": {"enabled": True}, "scheduler": {"enabled": True}}
@@ -112,10 +127,14 @@ def test_a_scheduler_inside_is_a_container_and_its_taints_evict() -> None:
         (CIDR | {"virtualCluster": {"env": [{"name": "A", "value": "b"}]}}, "virtualCluster.env is not supported"),
         (CIDR | {"syncer": {"extraArgs": ["--fake-nodes=false"]}}, "--fake-nodes=false is not supported"),
         (CIDR | {"syncer": {"extraArgs": ["--disable-sync-resources=potatoes"]}}, "potatoes is not supported"),
-        (CIDR | {"sync": {"ingresses": {"enabled": True}}}, "sync.ingresses.enabled is not supported"),
         (CIDR | {"scheduler": {"enabled": True}}, "scheduler.enabled needs hostNodes.enabled"),
         (CIDR | {"sync": {"nodes": {"syncAllNodes": True}}}, "syncAllNodes needs hostNodes.enabled"),
         (CIDR | ALL_NODES | {"sync": {"nodes": {"enabled": False}}}, "need sync.nodes.enabled"),
+        (CIDR | {"sync": {"potatoes": {"enabled": True}}}, "potatoes"),
+        (CIDR | {"sync": {"customResources": [{"kind": "A"}]}}, "customResources"),
+        (CIDR | {"ingressHosts": ["a.*.example.com"]}, "ingressHosts"),
+        (CIDR | {"ingressHosts": ["$(OTHER).example.com"]}, "ingressHosts"),
+        (CIDR | {"networkPolicies": {"blockedCIDRs": ["everything"]}}, "blockedCIDRs"),
         (CIDR | {"nonsense": 1}, "nonsense"),
         (CIDR | {"controlPlane": {"replicas": 2}}, "replicas"),
         (CIDR | {"image": "x y"}, "image"),
@@ -216,11 +235,11 @@ FENCES = ("ResourceQuota", "LimitRange", "NetworkPolicy")
     [
         ({}, []),
         ({"podSecurityStandard": "restricted"}, []),
-        ({"enabled": True}, ["ResourceQuota", "LimitRange", "NetworkPolicy", "NetworkPolicy"]),
+        ({"enabled": True}, ["ResourceQuota", "LimitRange", *["NetworkPolicy"] * 3]),
         ({"enabled": True, "networkPolicy": {"enabled": False}}, ["ResourceQuota", "LimitRange"]),
         (
             {"enabled": True, "resourceQuota": {"enabled": False}, "limitRange": {"enabled": False}},
-            ["NetworkPolicy"] * 2,
+            ["NetworkPolicy"] * 3,
         ),
     ],
 )
@@ -240,3 +259,87 @@ def test_a_quota_of_the_administrators_amounts() -> None:
 def test_an_unknown_level_is_refused() -> None:
     result = helm(CIDR | {"isolation": {"podSecurityStandard": "none"}})
     assert result.returncode != 0 and "podSecurityStandard" in result.stderr
+
+
+def test_every_kind_has_a_switch_by_both_ways() -> None:
+    written = yaml.safe_load((CHART / "values.yaml").read_text())["sync"]
+    switches = [kind for kind, state in written.items() if isinstance(state, dict)]
+    by_value = render(CIDR | {"sync": {kind: {"enabled": False} for kind in switches}})
+    by_argument = render(CIDR | {"syncer": {"extraArgs": ["--disable-sync-resources=" + ",".join(switches)]}})
+    for objects in (by_value, by_argument):
+        data = find(objects, "ConfigMap", "vc-dev-config")["data"]["config.json"]
+        assert parse_config(data.encode()).kinds == frozenset(), "a kind without a switch"
+    assert sorted(switches) == sorted(SYNC_SWITCHES), "what tenants may switch is what there is"
+
+
+def test_the_hypervisor_has_the_rights_to_what_it_syncs() -> None:
+    role = find(render(CASES["three-replicas-with-agent"]), "Role", "vc-dev")
+    allowed = {
+        (group, resource)
+        for rule in role["rules"]
+        if {"get", "list", "watch", "create", "update", "patch", "delete"} <= {*rule["verbs"]}
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    namespaced = [mapping.resource for mapping in REGISTRY.values() if mapping.resource.namespaced]
+    assert {(resource.group, resource.plural) for resource in namespaced} <= allowed
+    assert ("example.com", "widgets") in allowed and ("example.com", "shapes") not in allowed
+    cluster = find(render(CASES["three-replicas-with-agent"]), "ClusterRole", "vc-team-dev")
+    readable = {(rule["apiGroups"][0], name) for rule in cluster["rules"] for name in rule["resources"]}
+    shown = {(item.resource.group, item.resource.plural) for item in REFLECTIONS.values()}
+    assert shown | {("example.com", "shapes")} <= readable
+
+
+@pytest.mark.parametrize("section", ["defaults", "fixed"])
+def test_the_platforms_deployer_may_give_the_rights_of_the_chart(section: str) -> None:
+    values = {"sync": {"customResources": [WIDGETS, SHAPES]}}
+    agent = template("loft-agent", {"virtualClusters": {section: values}})
+    given = granted(find(agent, "ClusterRole", "loft-vc-deployer"))
+    assert granted(find(render(CIDR | values), "Role", "vc-dev")) <= given
+    classes = granted(find(agent, "ClusterRole", "loft-vc-classes"))
+    with_rights = render(CIDR | values | {"hostClasses": {"enabled": True}})
+    assert granted(find(with_rights, "ClusterRole", "vc-team-dev")) <= classes, "what the chart gives where it may"
+    nobody = template("loft-agent", {"virtualClusters": {"hostClasses": False, section: values}})
+    assert granted(find(nobody, "ClusterRole", "loft-vc-classes")) == set()
+
+
+def template(chart: str, values: Object) -> list[Object]:
+    command = [str(binaries.find("helm")), "template", "x", str(ROOT / "charts" / chart), "--namespace", "loft"]
+    result = subprocess.run(
+        [*command, "--values", "-"], input=json.dumps(values), capture_output=True, text=True, timeout=60, check=True
+    )
+    return [item for item in yaml.safe_load_all(result.stdout) if item]
+
+
+def granted(role: Object) -> set[tuple[str, ...]]:
+    return {
+        (group, resource, verb, *rule.get("resourceNames", []))
+        for rule in role["rules"] or []
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def test_one_list_of_hosts_gives_every_virtual_cluster_its_own() -> None:
+    objects = render(CIDR | {"ingressHosts": ["*.$(NAME).$(NAMESPACE).apps.example.com", "a.example.com", "*"]})
+    config = parse_config(find(objects, "ConfigMap", "vc-dev-config")["data"]["config.json"].encode())
+    assert config.ingress_hosts == ("*.dev.team.apps.example.com", "a.example.com", "*")
+
+
+@pytest.mark.parametrize(
+    ("block", "closed"),
+    [
+        ({"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"]}, ("10.0.0.0/8", "::/0")),
+        ({"cidr": "192.0.2.0/24", "except": []}, ("0.0.0.0/0", "::/0")),
+        (None, ("0.0.0.0/0", "::/0")),
+    ],
+)
+def test_the_fence_is_a_boundary_for_tenants_policies_too(block: Object | None, closed: tuple[str, ...]) -> None:
+    outgoing = {"outgoingConnections": {"ipBlock": block}}
+    objects = render(CIDR | {"isolation": {"enabled": True, "networkPolicy": outgoing}})
+    config = parse_config(find(objects, "ConfigMap", "vc-dev-config")["data"]["config.json"].encode())
+    assert config.blocked_cidrs == closed
+    workloads = find(objects, "NetworkPolicy", "vc-dev-workloads")["spec"]["podSelector"]
+    assert workloads["matchExpressions"] == [{"key": EGRESS_RULED, "operator": "DoesNotExist"}]
+    assert "egress" not in find(objects, "NetworkPolicy", "vc-dev-closed")["spec"]

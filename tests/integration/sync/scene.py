@@ -11,7 +11,9 @@ from typing import Any
 from loft.core.resource import (
     CONFIGMAPS,
     ENDPOINTSLICES,
+    INGRESSES,
     NAMESPACES,
+    NETWORKPOLICIES,
     PODS,
     PVCS,
     SECRETS,
@@ -21,7 +23,7 @@ from loft.core.resource import (
 )
 from loft.hypervisor.core.names import Names
 from loft.hypervisor.core.objects import MANAGED_BY
-from loft.hypervisor.settings import Settings
+from loft.hypervisor.settings import KINDS, OPTIONAL_KINDS, Settings
 from loft.hypervisor.sync import Syncer
 from loft.kube.client import Client
 from loft.kube.errors import AlreadyExists
@@ -35,7 +37,7 @@ NODE_IP = "192.0.2.10"
 class Scene:
     """One virtual cluster `name` in host namespace `name`."""
 
-    def __init__(self, host: Client, virtual: Client, name: str) -> None:
+    def __init__(self, host: Client, virtual: Client, name: str, **special: Any) -> None:
         self.host = host
         self.virtual = virtual
         self.name = name
@@ -47,6 +49,19 @@ class Scene:
             dns_ip="10.96.0.78",
             node_idle_s=0.5,
             reservation_s=3.0,
+            blocked_cidrs=("169.254.0.0/16",),
+            ingress_hosts=("*.dev.example",),
+            ingress_classes=(f"{name}-shown", "*"),
+            priority_classes=(f"{name}-shown",),
+            storage_classes=("*",),
+            kinds=KINDS | OPTIONAL_KINDS,
+            cluster_owner={
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRole",
+                "name": f"vc-{name}-{name}",
+                "uid": "00000000-0000-0000-0000-000000000001",
+            },
+            **special,
         )
         self.syncer = Syncer(host, virtual, self.settings)
 
@@ -65,7 +80,7 @@ class Scene:
 
     async def clean(self) -> None:
         """Leave nothing inside that the next story's Syncer would sync."""
-        for resource in (PODS, SERVICES, CONFIGMAPS, SECRETS, ENDPOINTSLICES, PVCS):
+        for resource in (PODS, SERVICES, CONFIGMAPS, SECRETS, ENDPOINTSLICES, INGRESSES, NETWORKPOLICIES, PVCS):
             for item in (await self.virtual.list(resource, f"{self.name}-a")).items:
                 await self.virtual.delete(resource, item["metadata"]["name"], f"{self.name}-a", grace_s=0)
 

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from integration.api_server import ApiServer
-from loft.core.resource import NAMESPACES, ROLES, SECRETS, SERVICEACCOUNTS, STATEFULSETS, VIRTUALCLUSTERS
+from loft.core.resource import (
+    CLUSTERROLEBINDINGS,
+    NAMESPACES,
+    ROLES,
+    SECRETS,
+    SERVICEACCOUNTS,
+    STATEFULSETS,
+    VIRTUALCLUSTERS,
+)
 from loft.helm.binary import Helm
 from loft.helm.charts import chart_path, read_chart
 from loft.kube.client import Client
@@ -83,6 +91,10 @@ async def deploys(admin: Client) -> None:
         found = await admin.get(VIRTUALCLUSTERS, "vc", "space")
         return found if (found.get("status") or {}).get("phase") == "Deployed" else None
 
+    namespace = await admin.get(NAMESPACES, "space")
+    classes = await admin.get(CLUSTERROLEBINDINGS, "loft-vc-classes:space")
+    assert classes["subjects"][0]["name"] == "system:serviceaccounts:space"
+    assert classes["metadata"]["ownerReferences"][0]["uid"] == namespace["metadata"]["uid"]
     status = (await eventually(deployed))["status"]
     conditions = {entry["type"]: entry["status"] for entry in status["conditions"]}
     assert conditions["HelmChartDeployed"] == "True"
@@ -121,6 +133,7 @@ async def removes(admin: Client) -> None:
     assert await admin.find(STATEFULSETS, "vc", "space") is None
     assert (await admin.list(SECRETS, "space")).items == []
     assert await admin.find(SERVICEACCOUNTS, ACCOUNT, "space") is None
+    assert await admin.find(CLUSTERROLEBINDINGS, "loft-vc-classes:space") is None
 
 
 def test_a_virtual_cluster_comes_and_goes(start_api_server: Callable[..., ApiServer]) -> None:

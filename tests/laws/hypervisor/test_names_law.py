@@ -46,3 +46,15 @@ def test_label_keys_are_injective_and_never_a_mark_of_ours() -> None:
             prefix, name = host.split("/")
             assert len(name) <= 63 and re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?", name)
             assert prefix in ("label.vcluster.loft.sh", "annotation.vcluster.loft.sh")
+
+
+def test_names_of_cluster_scoped_objects_are_injective_over_host_namespaces_too() -> None:
+    random_ = random.Random(3)
+    words = sorted({word(random_) for _ in range(60)})
+    seen: dict[str, tuple[str, str, str]] = {}
+    for namespace in words[:30]:
+        for cluster in words[:30]:
+            for name in words:
+                host = Names(cluster, namespace).cluster(name)
+                assert seen.setdefault(host, (namespace, cluster, name)) == (namespace, cluster, name)
+                assert len(host) <= 63

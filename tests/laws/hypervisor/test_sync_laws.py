@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from laws.hypervisor.world import Refused, World
+from laws.hypervisor.world import MAPPINGS, Refused, World
 from loft.hypervisor.core import objects
+from loft.hypervisor.core.names import host_name
 from loft.hypervisor.core.plan import plan
-from loft.hypervisor.kinds import REGISTRY
 
 pytestmark = pytest.mark.law
 
@@ -44,7 +44,30 @@ def service(draw: Any) -> dict[str, Any]:
 
 
 def claim(draw: Any) -> dict[str, Any]:
-    return {"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}
+    spec: dict[str, Any] = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    return {"spec": spec | ({"storageClassName": draw(NAMES)} if draw(st.booleans()) else {})}
+
+
+def storageclass(draw: Any) -> dict[str, Any]:
+    keys = st.sampled_from(["type", "fsType", "csi.storage.k8s.io/provisioner-secret-name"])
+    return {"provisioner": draw(WORDS), "parameters": draw(st.dictionaries(keys, WORDS, max_size=2))}
+
+
+def budget(draw: Any) -> dict[str, Any]:
+    amount = draw(st.sampled_from([{"minAvailable": 1}, {"minAvailable": "50%"}, {"maxUnavailable": 1}]))
+    counted = {"observedGeneration": 1, "desiredHealthy": draw(st.integers(0, 3))}
+    reason = draw(st.sampled_from(["SufficientPods", "SyncFailed"]))
+    condition = {"type": "DisruptionAllowed", "status": "True", "reason": reason}
+    return {
+        "metadata": {"generation": 1},
+        "spec": {"selector": {"matchLabels": draw(MAPS)}} | amount,
+        "status": counted | {"conditions": [condition]} if draw(st.booleans()) else {},
+    }
+
+
+def snapshot(draw: Any) -> dict[str, Any]:
+    content = {"volumeSnapshotContentName": "x"} if draw(st.integers(0, 4)) == 0 else {}
+    return {"spec": {"source": content or {"persistentVolumeClaimName": draw(NAMES)}}}
 
 
 def endpointslice(draw: Any) -> dict[str, Any]:
@@ -62,14 +85,48 @@ def pod(draw: Any) -> dict[str, Any]:
     return {"spec": spec}
 
 
+def networkpolicy(draw: Any) -> dict[str, Any]:
+    selector = {"matchLabels": draw(MAPS)} if draw(st.booleans()) else {}
+    peer = draw(st.sampled_from(["podSelector", "namespaceSelector", "ipBlock"]))
+    block = {"cidr": draw(st.sampled_from(["192.0.2.0/24", "10.0.0.0/8"]))}
+    rule = {"from": [{peer: block if peer == "ipBlock" else selector}]} if draw(st.booleans()) else {}
+    return {"spec": {"podSelector": selector, "policyTypes": ["Ingress"], "ingress": [rule]}}
+
+
+def ingress(draw: Any) -> dict[str, Any]:
+    backend = {"service": {"name": draw(NAMES), "port": {"number": 80}}}
+    name = draw(st.sampled_from(["a.dev.example", "b.dev.example", "elsewhere.example"]))
+    rule = {"host": name, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
+    tls = [{"hosts": [name], "secretName": draw(NAMES)}] if draw(st.booleans()) else []
+    return {"spec": {"rules": [rule], "tls": tls}}
+
+
+def certificate(draw: Any) -> dict[str, Any]:
+    kind = draw(st.sampled_from(["ClusterIssuer", "ClusterIssuer", "Issuer"]))
+    spec: dict[str, Any] = {"secretName": draw(NAMES), "issuerRef": {"kind": kind, "name": draw(WORDS)}}
+    if draw(st.booleans()):
+        spec["keystores"] = {"jks": {"passwordSecretRef": {"name": draw(NAMES)}}}
+    return {"spec": spec | {"dnsNames": draw(st.lists(WORDS, max_size=2))}}
+
+
 BODIES = {
+    "Certificate.cert-manager.io": certificate,
+    "Ingress": ingress,
+    "NetworkPolicy": networkpolicy,
     "ConfigMap": configmap,
     "Secret": secret,
     "Service": service,
     "PersistentVolumeClaim": claim,
     "EndpointSlice": endpointslice,
     "Pod": pod,
+    "PodDisruptionBudget": budget,
+    "StorageClassToHost": storageclass,
+    "VolumeSnapshot": snapshot,
 }
+
+
+def test_every_kind_takes_part_in_the_laws() -> None:
+    assert set(BODIES) == set(MAPPINGS)
 
 
 ACTS = ["put", "put", "put", "delete", "recreate", "lose", "schedule", "settle", "smuggle", "mark"]
@@ -83,17 +140,19 @@ def histories(draw: Any) -> list[tuple[str, Any]]:
         kind = draw(st.sampled_from(sorted(BODIES)))
         name, namespace = draw(NAMES), draw(NAMESPACES)
         what = draw(st.sampled_from(ACTS))
-        metadata = {"name": name, "namespace": namespace, "labels": draw(MAPS)}
+        resource = MAPPINGS[kind].resource
+        metadata = {"name": name, "labels": draw(MAPS)} | ({"namespace": namespace} if resource.namespaced else {})
         if kind == "EndpointSlice":
             metadata["labels"] |= {"kubernetes.io/service-name": draw(NAMES)}
-        body = {"apiVersion": REGISTRY[kind].resource.api_version, "kind": kind, "metadata": metadata}
-        history.append((what, body | BODIES[kind](draw)))
+        drawn = BODIES[kind](draw)
+        body = {"apiVersion": resource.api_version, "kind": resource.kind}
+        history.append((what, body | drawn | {"metadata": metadata | drawn.get("metadata", {})}))
     return history
 
 
 def act(world: World, what: str, body: dict[str, Any]) -> None:
     kind, metadata = body["kind"], body["metadata"]
-    key = (kind, metadata["namespace"], metadata["name"])
+    key = (kind, metadata.get("namespace", ""), metadata["name"])
     if what == "settle":
         world.settle()
     elif what in ("delete", "recreate"):
@@ -101,8 +160,15 @@ def act(world: World, what: str, body: dict[str, Any]) -> None:
         if what == "recreate" and world.virtual.get(*key) is None:
             world.virtual.create(body)
     elif what == "lose":
-        world.host.objects.pop((kind, "vc", world.names.host(metadata["namespace"], metadata["name"])), None)
+        where = "vc" if metadata.get("namespace") else ""
+        world.host.objects.pop((kind, where, host_name(body, world.names)), None)
     elif what == "schedule":
+        for host in filter(world.is_ours, world.host.list("Certificate")):
+            host["status"] = {"revision": 1, "message": objects.name(host), "secret": SECRET_WORD}
+        for host in filter(world.is_ours, world.host.list("VolumeSnapshot")):
+            host["status"] = {"readyToUse": True, "boundVolumeSnapshotContentName": SECRET_WORD}
+        for host in filter(world.is_ours, world.host.list("Ingress")):
+            host["status"] = {"loadBalancer": {"ingress": [{"ip": "192.0.2.9"}]}}
         for host in filter(world.is_ours, world.host.list("Pod")):
             host["spec"].setdefault("nodeName", "node-a")
             host["status"] = {"phase": "Running", "podIP": "10.1.0.1", "podIPs": [{"ip": "10.1.0.1"}]}
@@ -143,9 +209,12 @@ def smuggled(body: dict[str, Any], *, fields: bool) -> dict[str, Any]:
 
 def stranger(world: World) -> dict[str, Any]:
     """Put an object of somebody else under every name the tenant could reach."""
-    for kind in BODIES:
-        body = {"kind": kind, "metadata": {"name": world.names.host("one", "a"), "namespace": "vc", "uid": "foreign"}}
-        world.host.objects[(kind, "vc", body["metadata"]["name"])] = body
+    for mapping in MAPPINGS.values():
+        metadata = {"name": world.names.cluster("a"), "uid": "foreign"}
+        if mapping.resource.namespaced:
+            metadata |= {"name": world.names.host("one", "a"), "namespace": "vc"}
+        key = (mapping.kind, metadata.get("namespace", ""), metadata["name"])
+        world.host.objects[key] = {"kind": mapping.kind, "metadata": metadata}
     return copy.deepcopy(world.host.objects)
 
 
@@ -188,7 +257,7 @@ def test_the_host_has_what_living_tenants_objects_say_and_nothing_else(history: 
     living = {objects.uid(obj) for obj in world.virtual.objects.values()}
     for host in world.host.objects.values():
         assert objects.owner_uid(host) in living
-        namespace, name = objects.virtual_key(host).split("/")
+        namespace, _, name = objects.virtual_key(host).rpartition("/")
         virtual = world.virtual.get(host["kind"], namespace, name)
         assert virtual is not None and objects.uid(virtual) == objects.owner_uid(host)
         if host["kind"] == "ConfigMap":
@@ -202,10 +271,13 @@ def test_unlisted_fields_and_foreign_marks_never_cross(history: list[tuple[str, 
     play(world, [("mark", body) if what == "put" else (what, body) for what, body in history])
     world.settle()
     for host in world.host.objects.values():
-        text = json.dumps(host)
+        text = json.dumps(host | {"status": None})
         assert SECRET_WORD not in text.replace(f"{SECRET_WORD}-label", "")
         assert host["metadata"]["labels"][objects.MANAGED_BY] == "dev"
-        assert "ownerReferences" not in host["metadata"] and "finalizers" not in host["metadata"]
+    assert SECRET_WORD not in json.dumps([virtual.get("status") for virtual in world.virtual.objects.values()])
+    for host in world.host.objects.values():
+        owners = [] if host["metadata"].get("namespace") else [world.settings.cluster_owner]
+        assert host["metadata"].get("ownerReferences", []) == owners and "finalizers" not in host["metadata"]
 
 
 @relaxed
@@ -230,10 +302,10 @@ def test_plans_never_change_their_inputs(history: list[tuple[str, Any]]) -> None
     world = World()
     for what, body in history:
         act(world, what, body)
-        for mapping in REGISTRY.values():
+        for mapping in MAPPINGS.values():
             for namespace, name in world.keys(mapping):
                 paired = world.pair(mapping, namespace, name)
-                context = world.context(mapping.kind, paired.virtual)
+                context = world.context(mapping.key, paired.virtual)
                 before = copy.deepcopy((paired.virtual, paired.host, context))
                 plan(mapping, paired.virtual, paired.host, world.names, context)
                 assert (paired.virtual, paired.host, context) == before
@@ -245,7 +317,7 @@ def test_every_host_write_carries_the_uid_it_was_planned_for(history: list[tuple
     world = World()
     for what, body in history:
         act(world, what, body)
-        for mapping in REGISTRY.values():
+        for mapping in MAPPINGS.values():
             for namespace, name in world.keys(mapping):
                 for step in world.steps(mapping, namespace, name):
                     if step.side == "host" and not hasattr(step.action, "body"):
@@ -254,7 +326,7 @@ def test_every_host_write_carries_the_uid_it_was_planned_for(history: list[tuple
 
 
 def test_one_owner_for_every_field() -> None:
-    for mapping in REGISTRY.values():
+    for mapping in MAPPINGS.values():
         toward = {path for path in mapping.owned if path[0] != "status"}
         assert not toward & set(mapping.owned_back), mapping.kind
 

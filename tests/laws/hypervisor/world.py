@@ -17,15 +17,37 @@ from loft.hypervisor.core.context import Context
 from loft.hypervisor.core.mapping import Mapping
 from loft.hypervisor.core.names import Names
 from loft.hypervisor.core.pairing import Paired, pair
-from loft.hypervisor.core.plan import plan, remove
+from loft.hypervisor.core.plan import is_ours, plan, remove
+from loft.hypervisor.core.reflection import is_reflected
 from loft.hypervisor.core.side import Step
-from loft.hypervisor.kinds import REGISTRY
+from loft.hypervisor.custom import CustomResource, CustomRule
+from loft.hypervisor.kinds import REGISTRY, references
+from loft.hypervisor.kinds.custom import custom_kinds
 from loft.hypervisor.kinds.endpointslice import service_key
-from loft.hypervisor.kinds.pod_volumes import references
+from loft.hypervisor.kinds.storageclass import TO_HOST
 from loft.hypervisor.settings import Settings
 
 Object = dict[str, Any]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+CERTIFICATE = CustomResource(
+    group="cert-manager.io",
+    version="v1",
+    kind="Certificate",
+    plural="certificates",
+    rules=(
+        CustomRule(copy="spec.{duration,dnsNames}"),
+        CustomRule(ref="spec.secretName"),
+        CustomRule(ref="spec.keystores.jks.passwordSecretRef.name", kind="Secret"),
+        CustomRule(guard="spec.issuerRef.kind", one_of=("ClusterIssuer",)),
+        CustomRule(copy="spec.issuerRef.name"),
+        CustomRule(fixed="spec.revisionHistoryLimit", value=1),
+    ),
+    status=(CustomRule(copy="status.{notAfter,revision}"), CustomRule(text="status.message")),
+)
+MAPPINGS = REGISTRY | custom_kinds([CERTIFICATE], [*REGISTRY]).mappings
+"""Every kind, and one that an administrator configured."""
 
 
 class Refused(Exception):
@@ -131,6 +153,12 @@ def default(body: Object) -> None:
         for container in spec.get("containers") or ():
             container.setdefault("imagePullPolicy", "Always")
         body.setdefault("status", {"phase": "Pending"})
+    if body["kind"] == "Ingress":
+        body.setdefault("status", {"loadBalancer": {}})
+    if body["kind"] == "NetworkPolicy":
+        for rule in spec.get("ingress") or ():
+            for port in rule.get("ports") or ():
+                port.setdefault("protocol", "TCP")
     if body["kind"] == "Secret":
         body.setdefault("type", "Opaque")
     if body["kind"] == "PersistentVolumeClaim":
@@ -143,58 +171,79 @@ class World:
 
     def __init__(self, name: str = "dev") -> None:
         self.names = Names(name, "vc")
-        self.settings = Settings(name=name, host_namespace="vc", api_service_ip="10.0.0.1", dns_ip="10.0.0.10")
+        self.settings = Settings(
+            name=name,
+            host_namespace="vc",
+            api_service_ip="10.0.0.1",
+            dns_ip="10.0.0.10",
+            ingress_hosts=("*.dev.example",),
+            cluster_owner={"kind": "ClusterRole", "name": "vc-vc-dev", "uid": "r"},
+        )
         self.virtual = Server("virtual")
         self.host = Server("host")
         self.told: dict[str, set[str]] = {}
 
     def pair(self, mapping: Mapping, namespace: str, name: str) -> Paired:
-        key = f"{namespace}/{name}"
+        key = f"{namespace}/{name}" if namespace else name
         ours = [item for item in self.host.list(mapping.kind) if self.is_ours(item)]
         made = [
             host
             for host in ours
-            if objects.virtual_key(host) == key and objects.annotations(host).get(objects.OBJECT_KIND) == mapping.kind
+            if objects.virtual_key(host) == key and objects.annotations(host).get(objects.OBJECT_KIND) == mapping.key
         ]
         reserved = [host for host in ours if objects.RESERVATION in objects.annotations(host)]
         return pair(mapping, self.virtual.get(mapping.kind, namespace, name), made, reserved, self.names)
 
     def is_ours(self, host: Object) -> bool:
-        return objects.labels(host).get(objects.MANAGED_BY) == self.names.virtual_cluster
+        return is_ours(host, self.names)
 
     def context(self, kind: str, virtual: Object | None) -> Context:
         reported = frozenset(self.told.get(objects.uid(virtual or {}), ()))
         facts: dict[str, Any] = {"dns_ip": self.settings.dns_ip}
         if virtual is not None and kind in ("ConfigMap", "Secret"):
             facts["used"] = any(
-                (kind, objects.name(virtual)) in references(pod)
-                for pod in self.virtual.list("Pod")
-                if objects.namespace(pod) == objects.namespace(virtual)
+                (kind, objects.name(virtual)) in references(mapping, user)
+                for mapping in MAPPINGS.values()
+                for user in self.virtual.list(mapping.kind)
+                if objects.namespace(user) == objects.namespace(virtual)
             )
         if virtual is not None and kind == "EndpointSlice" and service_key(virtual):
-            paired = self.pair(REGISTRY["Service"], *service_key(virtual).split("/"))
+            paired = self.pair(MAPPINGS["Service"], *service_key(virtual).split("/"))
             facts["service"] = paired.virtual
             facts["host_service"] = objects.name(paired.host) if paired.host else ""
+        if virtual is not None and kind == "PersistentVolumeClaim":
+            facts["host_names"] = self.own_classes(virtual)
+        if kind == "NetworkPolicy":
+            facts["namespaces"] = {"one": {"abc": "x"}, "b-x-one": {}}
         return Context(settings=self.settings, now=NOW, reported=reported, **facts)
+
+    def own_classes(self, claim: Object) -> dict[str, str]:
+        """Return the host names of the tenant's classes that a claim names, "" for one that is not there."""
+        mapping, found = MAPPINGS[TO_HOST], {}
+        for kind, name in references(MAPPINGS["PersistentVolumeClaim"], claim):
+            paired = self.pair(mapping, "", name)
+            if paired.virtual is None or not is_reflected(paired.virtual):
+                found[f"{kind}/{name}"] = objects.name(paired.host) if paired.host else ""
+        return found
 
     def keys(self, mapping: Mapping) -> list[tuple[str, str]]:
         found = {(objects.namespace(item), objects.name(item)) for item in self.virtual.list(mapping.kind)}
         for host in self.host.list(mapping.kind):
             if self.is_ours(host) and objects.virtual_key(host):
-                namespace, _, name = objects.virtual_key(host).partition("/")
+                namespace, _, name = objects.virtual_key(host).rpartition("/")
                 found.add((namespace, name))
         return sorted(found)
 
     def steps(self, mapping: Mapping, namespace: str, name: str) -> list[Step]:
         paired = self.pair(mapping, namespace, name)
         stale = [step for host in paired.stale for step in remove(mapping, host)]
-        context = self.context(mapping.kind, paired.virtual)
+        context = self.context(mapping.key, paired.virtual)
         return stale + plan(mapping, paired.virtual, paired.host, self.names, context)
 
     def round(self) -> int:
         """Reconcile every key once; return the number of steps done."""
         count = 0
-        for mapping in REGISTRY.values():
+        for mapping in MAPPINGS.values():
             for namespace, name in self.keys(mapping):
                 for step in self.steps(mapping, namespace, name):
                     self.do(step)
@@ -207,7 +256,7 @@ class World:
             if not self.round():
                 return
         left = [
-            step for mapping in REGISTRY.values() for key in self.keys(mapping) for step in self.steps(mapping, *key)
+            step for mapping in MAPPINGS.values() for key in self.keys(mapping) for step in self.steps(mapping, *key)
         ]
         assert not left, f"not settled after {rounds} rounds: {left}"
 

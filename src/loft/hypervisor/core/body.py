@@ -8,16 +8,17 @@ neither, and cause no write.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from loft.core.diff import covers, merge_patch
 from loft.hypervisor.core import objects
-from loft.hypervisor.core.mapping import ABSENT, Mapping, Refusal, Scope
-from loft.hypervisor.core.names import ANNOTATION_PREFIX, LABEL_PREFIX, Names, host_labels
+from loft.hypervisor.core.mapping import ABSENT, AnnotationRules, Mapping, Refusal, Scope
+from loft.hypervisor.core.names import ANNOTATION_PREFIX, LABEL_PREFIX, Names, host_labels, host_name
 from loft.hypervisor.core.objects import Object
-from loft.hypervisor.core.translate import walk
+from loft.hypervisor.core.translate import cross_annotations, walk
 
 _METADATA = frozenset({"apiVersion", "kind", "metadata", "status"})
 _encoder = msgspec.json.Encoder(order="sorted")
@@ -27,7 +28,7 @@ Marks = tuple[dict[str, str], dict[str, str]]
 
 def marks(virtual: Object, kind: str, names: Names) -> Marks:
     """Return the labels and annotations that say whose host object this is."""
-    labels = {objects.MANAGED_BY: names.virtual_cluster, objects.NAMESPACE: objects.namespace(virtual)}
+    labels = names.selector(objects.namespace(virtual)) if objects.namespace(virtual) else names.cluster_selector()
     annotations = {
         objects.OBJECT_NAME: objects.name(virtual),
         objects.OBJECT_NAMESPACE: objects.namespace(virtual),
@@ -44,18 +45,23 @@ def host_body(mapping: Mapping, virtual: Object, scope: Scope) -> tuple[Object, 
     """
     context = scope.context
     content = walk(mapping.host_tree, {key: virtual[key] for key in virtual if key not in _METADATA}, scope)
-    labels, annotations = marks(virtual, mapping.kind, scope.names)
+    labels, annotations = marks(virtual, mapping.key, scope.names)
     own = mapping.labels(virtual, context) if mapping.labels else host_labels(objects.labels(virtual))
     if mapping.annotations:
         annotations = mapping.annotations(virtual) | annotations
+    if mapping.crossing:
+        annotations = cross_annotations(mapping.crossing, virtual, scope) | annotations
     metadata: Object = {
-        "name": scope.names.host(objects.namespace(virtual), objects.name(virtual)),
-        "namespace": scope.names.host_namespace,
+        "name": host_name(virtual, scope.names),
         "labels": own | labels,
         "annotations": annotations,
     }
-    if context.settings.owner:
-        metadata["ownerReferences"] = [context.settings.owner]
+    owner = context.settings.cluster_owner
+    if mapping.resource.namespaced:
+        metadata["namespace"] = scope.names.host_namespace
+        owner = context.settings.owner
+    if owner:
+        metadata["ownerReferences"] = [owner]
     body = {"apiVersion": mapping.resource.api_version, "kind": mapping.kind, "metadata": metadata} | content
     annotations[objects.APPLIED] = digest(mapping.digested(body) if mapping.digested else body)
     checked = mapping.checks(virtual, context) if mapping.checks else []
@@ -93,7 +99,7 @@ def is_current(wanted: Object, host: Object) -> bool:
 def host_patch(wanted: Object, host: Object, mapping: Mapping) -> Object:
     """Return the merge patch that makes a host object what we want, {} when it is."""
     current = is_current(wanted, host)
-    patch = metadata_patch(wanted, host)
+    patch = metadata_patch(wanted, host, mapping.crossing)
     for path in mapping.owned:
         want, have = at(wanted, path), at(host, path)
         if want is ABSENT:
@@ -128,13 +134,14 @@ def _plain(value: Any) -> Any:
     return None if value is ABSENT else value
 
 
-def metadata_patch(wanted: Object, host: Object) -> Object:
+def metadata_patch(wanted: Object, host: Object, crossing: AnnotationRules | None = None) -> Object:
     """Return the merge patch for our labels and annotations; those of others on the host object stay."""
     change: Object = {}
-    for field, is_own in (("labels", _is_own_label), ("annotations", _is_own_annotation)):
+    crossing_keys = crossing.crossing if crossing else ()
+    for field, is_own, keys in (("labels", _is_own_label, ()), ("annotations", _is_own_annotation, crossing_keys)):
         want = wanted["metadata"][field]
         have = (host["metadata"].get(field)) or {}
-        gone: Object = {key: None for key in have if key not in want and is_own(key)}
+        gone: Object = {key: None for key in have if key not in want and (is_own(key) or key in keys)}
         new = {key: value for key, value in want.items() if have.get(key) != value}
         if gone or new:
             change[field] = gone | new
@@ -149,10 +156,13 @@ def _is_own_annotation(key: str) -> bool:
     return key.startswith((ANNOTATION_PREFIX, objects.PREFIX))
 
 
-def back_patch(wanted: Object, virtual: Object, mapping: Mapping) -> Object:
-    """Return the merge patch that brings the host's fields onto the virtual object, {} when they are there."""
+def back_patch(wanted: Object, virtual: Object, owned: Sequence[tuple[str, ...]]) -> Object:
+    """Return the merge patch that brings the host's fields onto the virtual object, {} when they are there.
+
+    `owned` are the paths that are the host's there.
+    """
     patch: Object = {}
-    for path in mapping.owned_back:
+    for path in owned:
         want, have = at(wanted, path), at(virtual, path)
         if want is ABSENT:
             if have is not ABSENT and have not in ({}, []):

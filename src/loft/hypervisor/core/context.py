@@ -30,10 +30,14 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     """Pod: keys of ConfigMaps and Secrets named by envFrom, by `ConfigMap/name` or `Secret/name`."""
     dns_ip: str = ""
     """Pod: name server of the virtual cluster, "" while it has no DNS Service."""
+    egress_ruled: bool = False
+    """Pod: whether a NetworkPolicy of the tenant rules its egress, where the platform has a boundary."""
     volume: Object | None = None
     """PersistentVolumeClaim: the virtual PersistentVolume that stands for its host volume."""
     namespaces: dict[str, dict[str, str]] = {}
     """Pod, NetworkPolicy: labels of the virtual namespaces, by name; only for one that selects namespaces."""
+    host_names: dict[str, str] = {}
+    """By `kind/name`: host names of what the object refers to, where they are not the usual ones."""
     name_taken: bool = False
     """The host refused a create because an object that is not ours has this name."""
     reported: frozenset[str] = frozenset()

@@ -97,6 +97,8 @@ class Ref:
     """The value is the name of another synced object of the same namespace: it becomes the host name."""
 
     path: str
+    kind: str = ""
+    """Its kind, where its host name may be another than usual (Service), or it is on the host only when used."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -208,11 +210,26 @@ def _mark_always(node: Node) -> bool:
     return bool(node.always) or isinstance(node.rule, Fixed | Compute)
 
 
+def _named(rules: tuple[Rule, ...]) -> list[Rule]:
+    return [rule for rule in rules if isinstance(rule, Ref) and rule.kind]
+
+
 def owned_paths(node: Node, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     """Return the paths that the tree owns as a whole: its leaves, cut at the first list."""
     if not node.children:
         return [] if isinstance(node.rule, Ignore) else [prefix]
     return [path for step, child in node.children.items() for path in owned_paths(child, (*prefix, step))]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AnnotationRules:
+    """Which of a tenant's annotations keep their meaning on the host. Others stay inside."""
+
+    crossing: dict[str, Function]
+    """By key: what the value becomes there; called with the value, may raise Refused."""
+    refused: re.Pattern[str]
+    """Keys of others, by which a controller of the host would be told something: refused by name."""
+    rule: str
 
 
 def always(virtual: Object, context: Context) -> bool:
@@ -236,6 +253,9 @@ class Pair:
     """Whether the host object says all that the virtual one asks for, so that what was observed there counts here."""
 
 
+References = Callable[[Object], "list[tuple[str, str]]"]
+"""Virtual object -> (kind, name) of what it uses in its namespace, each once."""
+
 HostPatch = tuple[PatchKind, str, Object]
 """How to patch, which subresource, the patch."""
 
@@ -254,6 +274,8 @@ class Mapping:
     """Host labels beside the marks; by default the tenant's labels under translated keys."""
     annotations: Callable[[Object], dict[str, str]] | None = None
     """Host annotations beside the marks; none by default."""
+    crossing: AnnotationRules | None = None
+    """Tenants' annotations that cross under their own keys; none by default."""
     wanted: Callable[[Object, Context], bool] = always
     lifecycle: Lifecycle | None = None
     update: Update | None = None
@@ -272,14 +294,29 @@ class Mapping:
     """How the host's fields come back, for kinds whose lists are merged; a merge patch by default."""
     digested: Callable[[Object], Any] | None = None
     """The part of a host body whose change is a change of the tenant's wish; the whole by default."""
+    references: References | None = None
+    """What an object of the kind uses, beside what its Ref rules say."""
+    whole: bool = False
+    """An object of which a part may not cross stays on the host as it was: that part could be what limits it."""
+    status_subresource: bool = True
+    """Whether the status inside is written by a subresource of its own."""
+    gated: bool = False
+    """Whether the host may lack the kind, or the right to it: all else goes on meanwhile."""
+    closed: bool = False
+    """What is refused of an object is replaced by what allows nothing: the rest crosses, also the first time."""
+    name: str = ""
+    """How the kind is called among the synced kinds; by default its Kubernetes kind."""
     host_tree: Node = dataclasses.field(init=False)
     virtual_tree: Node = dataclasses.field(init=False)
+    named_tree: Node = dataclasses.field(init=False)
+    """The part of host_tree that names other objects with their kind."""
     owned: tuple[tuple[str, ...], ...] = dataclasses.field(init=False)
     owned_back: tuple[tuple[str, ...], ...] = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         tree = compile_rules(self.to_host)
         object.__setattr__(self, "host_tree", tree)
+        object.__setattr__(self, "named_tree", compile_rules(tuple(_named(self.to_host))))
         object.__setattr__(self, "virtual_tree", compile_rules(self.to_virtual))
         object.__setattr__(self, "owned", tuple(owned_paths(tree)))
         object.__setattr__(self, "owned_back", tuple(owned_paths(self.virtual_tree)))
@@ -288,3 +325,8 @@ class Mapping:
     def kind(self) -> str:
         """The Kubernetes kind."""
         return self.resource.kind
+
+    @property
+    def key(self) -> str:
+        """The kind's key among the synced kinds; host objects tell by it what they were made for."""
+        return self.name or self.resource.kind

@@ -14,7 +14,8 @@ import re
 
 import msgspec
 
-from loft.hypervisor.core.objects import MANAGED_BY, NAMESPACE, PREFIX
+from loft.hypervisor.core import objects
+from loft.hypervisor.core.objects import HOST_NAMESPACE, MANAGED_BY, NAMESPACE, PREFIX, Object
 
 SEPARATOR = "-x-"
 LENGTH_MAX = 63
@@ -58,6 +59,15 @@ class Names(msgspec.Struct, frozen=True):
         """
         return _host(self.virtual_cluster, namespace, name)
 
+    def cluster(self, name: str) -> str:
+        """Return the host name of a cluster-scoped virtual object.
+
+        Guarantees: injective over (host namespace, virtual cluster, name), for all of them share the host. Always a
+        digest name, so it is none of `host`, whatever the parts are.
+        """
+        readable = _without_separator(name)[: LENGTH_MAX - DIGEST - 1].rstrip("-.")
+        return f"{readable}-{digest('cluster', self.host_namespace, self.virtual_cluster, name)}"
+
     def internal(self, purpose: str, uid: str) -> str:
         """Return the host name of an object that we make for a virtual object (a token Secret), by its uid."""
         return f"{purpose}-{digest(self.virtual_cluster, '', purpose, uid)}"
@@ -65,6 +75,16 @@ class Names(msgspec.Struct, frozen=True):
     def selector(self, namespace: str) -> dict[str, str]:
         """Return labels that every host object of a virtual namespace has, and no other object."""
         return {MANAGED_BY: self.virtual_cluster, NAMESPACE: namespace}
+
+    def cluster_selector(self) -> dict[str, str]:
+        """Return labels that the cluster-scoped host objects have, and no other object."""
+        return {MANAGED_BY: self.virtual_cluster, HOST_NAMESPACE: self.host_namespace}
+
+
+def host_name(virtual: Object, names: Names) -> str:
+    """Return the host name of a virtual object, namespaced or not."""
+    namespace, name = objects.namespace(virtual), objects.name(virtual)
+    return names.host(namespace, name) if namespace else names.cluster(name)
 
 
 @functools.lru_cache(maxsize=8192)

@@ -12,6 +12,10 @@ Object = dict[str, Any]
 PREFIX = "vcluster.loft.sh/"
 MANAGED_BY = PREFIX + "managed-by"
 NAMESPACE = PREFIX + "namespace"
+HOST_NAMESPACE = PREFIX + "host-namespace"
+"""On cluster-scoped host objects: virtual clusters of one name in different namespaces share the host."""
+EGRESS_RULED = PREFIX + "egress-ruled"
+"""Label of host Pods whose egress a tenant's NetworkPolicy rules: the platform's own policy lets go of those."""
 OBJECT_NAME = PREFIX + "object-name"
 OBJECT_NAMESPACE = PREFIX + "object-namespace"
 OBJECT_UID = PREFIX + "object-uid"
@@ -87,11 +91,11 @@ def owner_uid(host: Object) -> str:
 
 
 def virtual_key(host: Object) -> str:
-    """Return `namespace/name` of the virtual object that a host object was made for, "" when unmarked."""
+    """Return the key of the virtual object that a host object was made for, "" when unmarked."""
     marks = annotations(host)
     if OBJECT_NAME not in marks or OBJECT_NAMESPACE not in marks:
         return ""
-    return f"{marks[OBJECT_NAMESPACE]}/{marks[OBJECT_NAME]}"
+    return f"{marks[OBJECT_NAMESPACE]}/{marks[OBJECT_NAME]}" if marks[OBJECT_NAMESPACE] else marks[OBJECT_NAME]
 
 
 def find_condition(obj: Object, kind: str) -> Object:

@@ -11,7 +11,7 @@ import msgspec
 
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.mapping import Mapping
-from loft.hypervisor.core.names import Names
+from loft.hypervisor.core.names import Names, host_name
 from loft.hypervisor.core.objects import Object
 
 
@@ -49,7 +49,7 @@ def pair(
                 return Paired(virtual, host, [*own, *stale])
     if own:
         return Paired(virtual, own[0], [*own[1:], *stale])
-    name = names.host(objects.namespace(virtual), objects.name(virtual))
+    name = host_name(virtual, names)
     in_the_way = [host for host in stale if objects.name(host) == name]
     if in_the_way:
         return Paired(virtual, in_the_way[0], [host for host in stale if host is not in_the_way[0]])

@@ -58,15 +58,19 @@ def plan(mapping: Mapping, virtual: Object | None, host: Object | None, names: N
     if host is None:
         return _create(mapping, pair, wanted, refusals)
     steps = _tell(virtual, refusals, context)
-    changes = _update(mapping, wanted, host)
-    steps += changes
-    pair = dataclasses.replace(pair, in_step=not changes)
+    if not (refusals and mapping.whole):
+        changes = _update(mapping, wanted, host)
+        steps += changes
+        pair = dataclasses.replace(pair, in_step=not changes)
     return steps + (mapping.back(pair) or [] if mapping.back else bring_back(mapping, pair))
 
 
 def is_ours(host: Object, names: Names) -> bool:
     """Whether a host object belongs to this virtual cluster."""
-    return objects.labels(host).get(objects.MANAGED_BY) == names.virtual_cluster
+    labels = objects.labels(host)
+    if not objects.namespace(host) and labels.get(objects.HOST_NAMESPACE) != names.host_namespace:
+        return False
+    return labels.get(objects.MANAGED_BY) == names.virtual_cluster
 
 
 def _adopts(mapping: Mapping, virtual: Object, host: Object) -> bool:
@@ -91,8 +95,9 @@ def _create(mapping: Mapping, pair: Pair, wanted: Object, refusals: list[Refusal
     if context.name_taken:
         taken = f"the host namespace has another {mapping.kind} named {wanted['metadata']['name']}: rename or remove it"
         return _show(mapping, virtual, taken) + _event(virtual, NAME_TAKEN, taken, context)
-    if not refusals:
-        return [on_host(Create(mapping.resource, mapping.at_creation(wanted) if mapping.at_creation else wanted))]
+    if not refusals or mapping.closed:
+        body = mapping.at_creation(wanted) if mapping.at_creation else wanted
+        return [on_host(Create(mapping.resource, body)), *_tell(virtual, refusals, context)]
     text = "; ".join(str(refusal) for refusal in refusals[:REFUSALS_TOLD_MAX])
     return _show(mapping, virtual, text) + _tell(virtual, refusals, context)
 
@@ -161,8 +166,8 @@ def bring_back(mapping: Mapping, pair: Pair) -> list[Step]:
         return []
     scope = Scope(pair.names, pair.context, host, objects.namespace(virtual), strict=False, peer=virtual)
     wanted = walk(mapping.virtual_tree, host, scope)
-    change = back_patch(wanted, virtual, mapping)
-    status = change.pop("status", None)
+    change = back_patch(wanted, virtual, mapping.owned_back)
+    status = change.pop("status", None) if mapping.status_subresource else None
     namespace, name, uid = objects.namespace(virtual), objects.name(virtual), objects.uid(virtual)
     steps = []
     if change:

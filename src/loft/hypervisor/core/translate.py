@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from loft.hypervisor.core import objects
 from loft.hypervisor.core.mapping import (
     ABSENT,
+    AnnotationRules,
     At,
     Compute,
     Copy,
@@ -91,7 +94,7 @@ def _cross(rule: Rule, value: Any, at: At) -> Any:
         case Fixed(_, fixed):
             return fixed
         case Ref():
-            return at.scope.names.host(at.scope.namespace, value) if value else ABSENT
+            return referred(rule.kind, value, at.scope) if value else ABSENT
         case Guard(_, allowed, why, level):
             is_lifted = bool(level) and at.scope.context.settings.pod_security == level
             return _guard(value, at, is_lifted or allowed(value), why)
@@ -105,6 +108,40 @@ def _cross(rule: Rule, value: Any, at: At) -> Any:
             except Refused as refused:
                 refuse(at.scope, at.path + refused.field, refused.rule)
                 return ABSENT
+
+
+def referred(kind: str, name: str, scope: Scope) -> str:
+    """Return the host name of another object of the same virtual namespace."""
+    return scope.context.host_names.get(f"{kind}/{name}") or scope.names.host(scope.namespace, name)
+
+
+def references(node: Node, source: Any) -> Iterator[tuple[str, str]]:
+    """Yield (kind, name) of what an object names by Ref rules with a kind."""
+    if isinstance(node.rule, Ref):
+        if node.rule.kind and isinstance(source, str) and source:
+            yield node.rule.kind, source
+    elif node.items is not None:
+        for item in source if isinstance(source, list) else ():
+            yield from references(node.items, item)
+    elif isinstance(source, dict):
+        for step, child in node.children.items():
+            yield from references(child, source.get(step))
+
+
+def cross_annotations(rules: AnnotationRules, virtual: Object, scope: Scope) -> dict[str, str]:
+    """Return the tenant's annotations that cross; those with power over the host are refused."""
+    given = objects.annotations(virtual)
+    crossed = {}
+    for key, value in sorted(given.items()):
+        at = At(f"metadata.annotations[{key}]", given, scope)
+        if key in rules.crossing:
+            try:
+                crossed[key] = rules.crossing[key](value, at)
+            except Refused as refused:
+                refuse(scope, at.path, refused.rule)
+        elif rules.refused.search(key):
+            refuse(scope, at.path, rules.rule)
+    return crossed
 
 
 def _guard(value: Any, at: At, allowed: bool, why: str) -> Any:

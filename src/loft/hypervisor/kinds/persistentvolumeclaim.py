@@ -19,6 +19,9 @@ from loft.hypervisor.core.mapping import ABSENT, At, Compute, Copy, Guard, HostP
 from loft.hypervisor.core.objects import PREFIX, Object
 from loft.hypervisor.core.plan import status_patch
 from loft.hypervisor.core.side import Step, on_virtual
+from loft.hypervisor.core.translate import referred
+from loft.hypervisor.kinds.storageclass import TO_HOST, class_of
+from loft.hypervisor.kinds.volumesnapshot import GROUP
 
 HOST_VOLUME = PREFIX + "host-volume"
 """Mark on a virtual PersistentVolume that stands for a host volume."""
@@ -33,6 +36,9 @@ def is_bound(claim: Object) -> bool:
 
 def storage_class(value: Any, at: At) -> Any:
     """Let a class cross that the host allows; without one the host's default class is used."""
+    own = f"{TO_HOST}/{value}"
+    if own in at.scope.context.host_names:
+        return at.scope.context.host_names[own]
     if value is ABSENT or is_bound(at.scope.source):
         return value
     allowed = at.scope.context.settings.storage_classes
@@ -51,11 +57,17 @@ def volume_name(value: Any, at: At) -> Any:
 
 
 def data_source(value: Any, at: At) -> Any:
-    """Let a claim be cloned from another claim of the same namespace."""
+    """Let a claim be made from another claim, or a snapshot of one, of the same namespace."""
     if value is ABSENT:
         return ABSENT
+    if value.get("kind") == "VolumeSnapshot" and value.get("apiGroup") == GROUP and not value.get("namespace"):
+        return {
+            "apiGroup": GROUP,
+            "kind": "VolumeSnapshot",
+            "name": referred("VolumeSnapshot", value["name"], at.scope),
+        }
     if value.get("kind") != "PersistentVolumeClaim" or value.get("apiGroup") or value.get("namespace"):
-        raise Refused("", "only a PersistentVolumeClaim of the same namespace can be cloned")
+        raise Refused("", "only a PersistentVolumeClaim or VolumeSnapshot of the same namespace can be cloned")
     return {"kind": "PersistentVolumeClaim", "name": at.scope.names.host(at.scope.namespace, value["name"])}
 
 
@@ -68,11 +80,17 @@ def update(wanted: Object, host: Object, mapping: Mapping) -> list[HostPatch]:
     return [("merge", "", change)] if change else []
 
 
-def lost(pair: Pair) -> list[Step] | None:
-    """Say so when a bound claim is gone from the host: its data is, so nothing new takes its place in silence."""
+def lifecycle(pair: Pair) -> list[Step] | None:
+    """Let a claim wait for the tenant's class that it names, and say so when a bound one is gone from the host.
+
+    Its data is gone then, so nothing new takes its place in silence.
+    """
     virtual = pair.virtual
-    if pair.host is not None or not is_bound(virtual):
+    if pair.host is not None:
         return None
+    if not is_bound(virtual):
+        waits = any(pair.context.host_names.get(f"{kind}/{name}") == "" for kind, name in class_of(virtual))
+        return [] if waits else None
     if objects.status(virtual).get("phase") == "Lost" or objects.is_deleting(virtual):
         return []
     message = "the claim was deleted on the host cluster, and its volume with it; delete this claim to start anew"
@@ -96,6 +114,7 @@ def back(pair: Pair) -> list[Step] | None:
         if not objects.spec(virtual).get("volumeName"):
             change["volumeName"] = volume
     host_class = objects.spec(host).get("storageClassName")
+    # A claim without a class shows the one that the host chose; one of the tenant's has it from the beginning.
     if host_class and objects.spec(virtual).get("storageClassName") is None:
         change["storageClassName"] = host_class
     if change:
@@ -141,8 +160,9 @@ def volume_body(pair: Pair, name: str) -> Object:
             "uid": objects.uid(virtual),
         },
     }
-    if spec.get("storageClassName"):
-        body["storageClassName"] = spec["storageClassName"]
+    shown = objects.spec(virtual).get("storageClassName") or spec.get("storageClassName")
+    if shown:
+        body["storageClassName"] = shown
     metadata = {"name": name, "annotations": {HOST_VOLUME: name, "pv.kubernetes.io/provisioned-by": DRIVER}}
     return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": body}
 
@@ -186,6 +206,7 @@ PERSISTENTVOLUMECLAIM = Mapping(
         Guard("spec.{selector,volumeAttributesClassName}", unset, "the host chooses and tunes volumes by class"),
     ),
     update=update,
-    lifecycle=lost,
+    lifecycle=lifecycle,
+    references=class_of,
     back=back,
 )

@@ -14,6 +14,8 @@ from loft.hypervisor.core import baseline, objects
 from loft.hypervisor.core.body import is_current, metadata_patch
 from loft.hypervisor.core.mapping import At, Compute, Copy, Fixed, Guard, HostPatch, Ignore, Mapping, Ref
 from loft.hypervisor.core.objects import Object
+from loft.hypervisor.kinds.classes import priority_class
+from loft.hypervisor.kinds.networkpolicy import ruled_labels
 from loft.hypervisor.kinds.pod_containers import CONTAINERS
 from loft.hypervisor.kinds.pod_env import downward_annotations
 from loft.hypervisor.kinds.pod_ephemeral import FIELD as EPHEMERAL
@@ -23,7 +25,7 @@ from loft.hypervisor.kinds.pod_network import dns_config, dns_policy, hostname, 
 from loft.hypervisor.kinds.pod_placement import PLACEMENT
 from loft.hypervisor.kinds.pod_security import baseline_guard, pod_refusals
 from loft.hypervisor.kinds.pod_status import STATUS, back
-from loft.hypervisor.kinds.pod_volumes import volumes
+from loft.hypervisor.kinds.pod_volumes import references, volumes
 
 _SECURITY = "spec.securityContext"
 _RUNTIME = "runtime classes of the host cluster are not offered"
@@ -136,7 +138,8 @@ POD = Mapping(
         Copy("spec.readinessGates[*].conditionType"),
         Compute("spec.dnsPolicy", dns_policy),
         Compute("spec.dnsConfig", dns_config),
-        Ignore("spec.{serviceAccount,subdomain,priorityClassName,priority,preemptionPolicy,schedulingGates}"),
+        Compute("spec.priorityClassName", priority_class),
+        Ignore("spec.{serviceAccount,subdomain,priority,preemptionPolicy,schedulingGates}"),
         baseline_guard("spec.{hostNetwork,hostPID,hostIPC}", baseline.unset, baseline.HOST_FIELD),
         Guard("spec.{runtimeClassName,overhead}", baseline.unset, _RUNTIME),
         Guard("spec.{resourceClaims}", baseline.unset, _CLAIMS),
@@ -152,7 +155,9 @@ POD = Mapping(
         baseline_guard(_SECURITY + ".windowsOptions", baseline.unset, baseline.RULE),
     ),
     to_virtual=STATUS,
+    labels=ruled_labels,
     annotations=downward_annotations,
+    references=references,
     lifecycle=lifecycle,
     checks=pod_refusals,
     update=update,

@@ -64,7 +64,7 @@ def _selected(selector: Any, at: At) -> list[str]:
     return [name for name, labels in at.scope.context.namespaces.items() if wanted.matches(labels)]
 
 
-def selects_namespaces(pod: Object) -> bool:
+def reaches_namespaces(pod: Object) -> bool:
     """Whether labels of namespaces decide where a Pod may run."""
     affinity = objects.spec(pod).get("affinity") or {}
     parts = [affinity.get("podAffinity") or {}, affinity.get("podAntiAffinity") or {}]

@@ -16,8 +16,13 @@ import msgspec
 
 from loft.core.action import Apply, Delete
 from loft.core.resource import (
+    CLUSTERROLEBINDINGS,
     CONFIGMAPS,
     ENDPOINTSLICES,
+    INGRESSES,
+    NAMESPACES,
+    NETWORKPOLICIES,
+    PODDISRUPTIONBUDGETS,
     PODS,
     PVCS,
     ROLEBINDINGS,
@@ -38,6 +43,8 @@ Object = dict[str, Any]
 
 ACCOUNT = "loft-vc-deployer"
 """The ServiceAccount, its RoleBinding, and the ClusterRole (of the agent's chart) that is bound."""
+CLASSES = "loft-vc-classes"
+"""The ClusterRole (of the agent's chart) for reading classes, and the beginning of its bindings' names."""
 MANAGER = "loft-agent"
 TOKEN_S = 600
 """The shortest lifetime that the API server gives."""
@@ -45,7 +52,17 @@ TOKEN_USED_S = 400.0
 TOKENS_MAX = 1000
 RIGHTS_WAIT_S = 5.0
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-LEFTOVERS: tuple[Resource, ...] = (PODS, SERVICES, ENDPOINTSLICES, CONFIGMAPS, SECRETS, PVCS)
+LEFTOVERS: tuple[Resource, ...] = (
+    PODS,
+    SERVICES,
+    ENDPOINTSLICES,
+    CONFIGMAPS,
+    SECRETS,
+    PVCS,
+    NETWORKPOLICIES,
+    INGRESSES,
+    PODDISRUPTIONBUDGETS,
+)
 
 
 class Session:
@@ -126,7 +143,11 @@ class Deployer:
         """Take the rights away and remove the account."""
         self._tokens.pop(namespace, None)
         await self._executor.execute(
-            [Delete(ROLEBINDINGS, namespace, ACCOUNT), Delete(SERVICEACCOUNTS, namespace, ACCOUNT)]
+            [
+                Delete(CLUSTERROLEBINDINGS, "", classes_binding_name(namespace)),
+                Delete(ROLEBINDINGS, namespace, ACCOUNT),
+                Delete(SERVICEACCOUNTS, namespace, ACCOUNT),
+            ]
         )
 
     async def _endpoint(self, namespace: str, *, create: bool) -> Endpoint:
@@ -141,6 +162,8 @@ class Deployer:
         if create:
             await self._executor.execute([Apply(SERVICEACCOUNTS, account(namespace), MANAGER)])
             await self._executor.execute([Apply(ROLEBINDINGS, binding(namespace), MANAGER)])
+            owner = await self._client.get(NAMESPACES, namespace)
+            await self._executor.execute([Apply(CLUSTERROLEBINDINGS, classes_binding(owner), MANAGER)])
         wish = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
@@ -184,6 +207,23 @@ def binding(namespace: str) -> Object:
         "metadata": {"name": ACCOUNT, "namespace": namespace, "labels": {"loft.sh/managed-by": MANAGER}},
         "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": ACCOUNT},
         "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": namespace}],
+    }
+
+
+def classes_binding_name(namespace: str) -> str:
+    """Return the name of the ClusterRoleBinding by which a namespace's virtual clusters read classes of the host."""
+    return f"{CLASSES}:{namespace}"
+
+
+def classes_binding(namespace: Object) -> Object:
+    """Return that binding; it goes with the namespace. What may be read says the ClusterRole of the agent's chart."""
+    name, group = namespace["metadata"]["name"], CLUSTERROLEBINDINGS.group
+    owner = {"apiVersion": "v1", "kind": "Namespace", "name": name, "uid": namespace["metadata"]["uid"]}
+    labels = {"loft.sh/managed-by": MANAGER}
+    return {
+        "metadata": {"name": classes_binding_name(name), "labels": labels, "ownerReferences": [owner]},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": CLASSES},
+        "subjects": [{"apiGroup": group, "kind": "Group", "name": f"system:serviceaccounts:{name}"}],
     }
 
 

@@ -18,6 +18,25 @@ from loft.api.virtualcluster import VirtualClusterSpec
 
 Values = dict[str, Any]
 
+SYNC_SWITCHES = (
+    "configmaps",
+    "endpointslices",
+    "events",
+    "ingressclasses",
+    "ingresses",
+    "networkpolicies",
+    "nodes",
+    "persistentvolumeclaims",
+    "poddisruptionbudgets",
+    "pods",
+    "priorityclasses",
+    "secrets",
+    "services",
+    "storageclasses",
+    "volumesnapshotclasses",
+    "volumesnapshots",
+)
+"""Kinds that a tenant may switch on and off; what more of the host is synced is not the tenant's to say."""
 TENANT_VALUES = (
     "certificates",
     "clusterDomain",
@@ -28,7 +47,8 @@ TENANT_VALUES = (
     "metrics",
     "scheduler",
     "storage",
-    "sync",
+    *(f"sync.{kind}.enabled" for kind in SYNC_SWITCHES),
+    "sync.nodes",
     "syncer",
     "virtualCluster",
 )
