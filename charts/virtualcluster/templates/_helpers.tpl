@@ -93,6 +93,76 @@ that cannot be honoured is refused by name.
 {{- $blocked | uniq | toJson -}}
 {{- end -}}
 
+{{- define "vc.kubernetesImage" -}}
+{{- .Values.kubernetes.image | default (printf "loft.sh/kubernetes:%s" .Values.kubernetes.version) -}}
+{{- end -}}
+
+{{- /* A quantity of storage in bytes. */ -}}
+{{- define "vc.bytes" -}}
+{{- $units := dict "" 1 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 -}}
+{{- $number := regexFind "^[0-9.]+" . -}}
+{{- mulf (float64 $number) (get $units (trimPrefix $number .)) | int64 -}}
+{{- end -}}
+
+{{- /*
+How large etcd's database may become. A defragmentation writes a second one, a restore a third; the logs are up to six
+files of 64 MiB.
+*/ -}}
+{{- define "vc.storeLimit" -}}
+{{- $size := include "vc.bytes" .Values.storage.size | int64 -}}
+{{- $most := div (sub $size 536870912) 3 -}}
+{{- if lt $most 33554432 -}}
+{{- fail (printf "storage.size %s is too small for a store: at least 608Mi are needed" .Values.storage.size) -}}
+{{- end -}}
+{{- $limit := $most -}}
+{{- with .Values.storage.limit -}}
+{{- $limit = include "vc.bytes" . | int64 -}}
+{{- end -}}
+{{- if or (gt $limit $most) (lt $limit 16777216) -}}
+{{- fail (printf "storage.limit %s must be between 16Mi and %dMi: a volume of storage.size %s holds the database three times and its logs" .Values.storage.limit (div $most 1048576) .Values.storage.size) -}}
+{{- end -}}
+{{- $limit -}}
+{{- end -}}
+
+{{- define "vc.isExternal" -}}
+{{- if .Values.externalEtcd.endpoints -}}
+{{- if not .Values.externalEtcd.secretName -}}
+{{- fail "externalEtcd.secretName is empty: name the Secret with ca.crt, tls.crt and tls.key for externalEtcd.endpoints" -}}
+{{- end -}}
+true
+{{- else if .Values.externalEtcd.secretName -}}
+{{- fail "externalEtcd.endpoints is empty, but externalEtcd.secretName is not" -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* What would lose the store's contents, or start another version than can read them, is refused. */ -}}
+{{- define "vc.checkUpgrade" -}}
+{{- $replicas := int .Values.controlPlane.replicas -}}
+{{- if and (gt $replicas 1) (not .Values.storage.persistence) (not (include "vc.isExternal" .)) -}}
+{{- fail "controlPlane.replicas 3 needs storage.persistence: an etcd member that has lost its volume cannot join again" -}}
+{{- end -}}
+{{- with lookup "apps/v1" "StatefulSet" .Release.Namespace .Release.Name -}}
+{{- $was := int .spec.replicas -}}
+{{- if and (has $was (list 1 3)) (ne $was $replicas) -}}
+{{- fail (printf "controlPlane.replicas cannot be changed from %d to %d: take a snapshot, and restore it into a new virtual cluster" $was $replicas) -}}
+{{- end -}}
+{{- end -}}
+{{- with lookup "v1" "Secret" .Release.Namespace (printf "vc-%s-certs" .Release.Name) -}}
+{{- /* Noted by the hypervisor, see src/loft/hypervisor/versions.py. */ -}}
+{{- $old := get (.metadata.annotations | default dict) "loft.sh/kubernetes-version" -}}
+{{- $new := $.Values.kubernetes.version -}}
+{{- if $old -}}
+{{- $from := index (splitList "." $old) 1 | int -}}
+{{- $to := index (splitList "." $new) 1 | int -}}
+{{- if lt $to $from -}}
+{{- fail (printf "kubernetes.version cannot go back from %s to %s: an older version cannot read what a newer one has stored" $old $new) -}}
+{{- else if gt (sub $to $from) 1 -}}
+{{- fail (printf "kubernetes.version cannot go from %s to %s: minor versions cannot be skipped; upgrade to v1.%d first" $old $new (add $from 1)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* The hypervisor's configuration, see Config in src/loft/hypervisor/config.py. */ -}}
 {{- define "vc.config" -}}
 {{- $read := include "vc.read" . | fromJson -}}
@@ -113,8 +183,14 @@ that cannot be honoured is refused by name.
   "dnsReplicas" (int .Values.dns.replicas)
   "clusterDomain" .Values.clusterDomain
   "kubernetesVersion" .Values.kubernetes.version
-  "certificateHours" (int .Values.certificates.validityHours)
-  "extraNames" .Values.certificates.extraSANs
+  "certificateMinutes" (int (.Values.certificates.validityMinutes | default (mul 60 .Values.certificates.validityHours)))
+  "extraNames" (concat .Values.certificates.extraSANs (include "vc.ingressHost" . | fromJsonArray) | default list)
+  "ingressHost" (include "vc.ingressHost" . | fromJsonArray | join "")
+  "loadBalancer" (eq .Values.expose.service.type "LoadBalancer")
+  "storeIsOurs" (not (include "vc.isExternal" .))
+  "exportServer" .Values.exportKubeConfig.server
+  "exportContext" .Values.exportKubeConfig.context
+  "exports" .Values.exportKubeConfig.secrets
   "storageClasses" .Values.storageClasses
   "ingressHosts" (include "vc.ingressHosts" . | fromJsonArray)
   "ingressClasses" .Values.ingressClasses
@@ -125,6 +201,17 @@ that cannot be honoured is refused by name.
   "tolerations" .Values.tolerations
   "blockedCidrs" (include "vc.blockedCIDRs" . | fromJsonArray)
 | toJson -}}
+{{- end -}}
+
+{{- /* The Ingress' host as a JSON list of one or none. */ -}}
+{{- define "vc.ingressHost" -}}
+{{- with .Values.expose.ingress -}}
+{{- if .enabled -}}
+{{- list (required "expose.ingress.host is empty: give the name by which the API server is reached" .host) | toJson -}}
+{{- else -}}
+[]
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "vc.hardened" -}}

@@ -64,6 +64,13 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     links: tuple[str, ...] = ()
     minutes: int = 1
     """How long the build takes on two cores, for the progress message."""
+    modfile: str = ""
+    """File that stands for go.mod (its sums beside it): the same source with another version's modules."""
+
+    @property
+    def key(self) -> str:
+        """What the program is found by."""
+        return f"{self.name}-{self.version}" if self.modfile else self.name
 
     @property
     def directory(self) -> Path:
@@ -82,28 +89,37 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
         try:
             size = self.binary.stat().st_size
             whole = size > 0 and (not size_mark.exists() or size_mark.read_text() == str(size))
-            return whole and (self.directory / MARK).read_text() == source_digest(self.name)
+            return whole and (self.directory / MARK).read_text() == source_digest(self.key)
         except (FileNotFoundError, NotADirectoryError):
             return False
 
 
 _VERSION = "k8s.io/component-base/version"
+OTHER_VERSIONS = ("v1.35.4",)
+"""Versions of Kubernetes that virtual clusters can have beside that of the embedded cluster; built when asked for."""
+
+
+def _kubernetes(version: str) -> Program:
+    return Program(
+        name="kubernetes",
+        version=version,
+        variables=(
+            (f"{_VERSION}.gitVersion", version),
+            (f"{_VERSION}.gitMajor", "1"),
+            (f"{_VERSION}.gitMinor", version.split(".")[1]),
+            (f"{_VERSION}.gitTreeState", "clean"),
+        ),
+        links=KUBERNETES_LINKS,
+        minutes=8,
+        modfile="" if version == KUBERNETES_VERSION else f"{version}.mod",
+    )
+
+
 PROGRAMS = {
-    program.name: program
+    program.key: program
     for program in (
         Program(name="pause", version="v1"),
-        Program(
-            name="kubernetes",
-            version=KUBERNETES_VERSION,
-            variables=(
-                (f"{_VERSION}.gitVersion", KUBERNETES_VERSION),
-                (f"{_VERSION}.gitMajor", "1"),
-                (f"{_VERSION}.gitMinor", "36"),
-                (f"{_VERSION}.gitTreeState", "clean"),
-            ),
-            links=KUBERNETES_LINKS,
-            minutes=8,
-        ),
+        _kubernetes(KUBERNETES_VERSION),
         Program(
             name="helm",
             version="v3.22.0",
@@ -113,19 +129,33 @@ PROGRAMS = {
         ),
         Program(name="coredns", version="v1.15.0", minutes=2),
         Program(name="metrics-server", version="v0.9.0", minutes=2),
+        *map(_kubernetes, OTHER_VERSIONS),
     )
 }
+NEEDED = tuple(key for key, program in PROGRAMS.items() if not program.modfile)
+"""What every embedded cluster needs."""
+
+
+def find_kubernetes(version: str) -> str:
+    """Return the key of a Kubernetes version. Raises: BuildError naming the versions there are."""
+    if version == KUBERNETES_VERSION:
+        return "kubernetes"
+    if version not in OTHER_VERSIONS:
+        known = ", ".join((KUBERNETES_VERSION, *OTHER_VERSIONS))
+        raise BuildError(f"Kubernetes {version} cannot be built here; these can: {known}")
+    return f"kubernetes-{version}"
 
 
 def find(name: str) -> Path:
     """Return the path of a program. Raises: BuildError when it was not built yet, or from another source."""
     program = PROGRAMS[name]
     if not program.is_built:
-        raise BuildError(f"{name} {program.version} is not in {cache_root()}; run: loft start")
+        wanted = f" --kubernetes-versions {program.version}" if program.modfile else ""
+        raise BuildError(f"{program.name} {program.version} is not in {cache_root()}; run: loft start{wanted}")
     return program.binary
 
 
-def ensure(progress: Progress, names: tuple[str, ...] = tuple(PROGRAMS)) -> None:
+def ensure(progress: Progress, names: tuple[str, ...] = NEEDED) -> None:
     """Build what is missing, one after the other; fast when nothing is. Raises: BuildError."""
     missing = [PROGRAMS[name] for name in names if not PROGRAMS[name].is_built]
     if not missing:
@@ -155,16 +185,24 @@ def _locked(progress: Progress) -> Iterator[None]:
 
 def source_of(name: str) -> Path:
     """Return the directory of a program's Go module."""
-    return Path(__file__).parent / "build" / name
+    return Path(__file__).parent / "build" / PROGRAMS[name].name
 
 
 def source_digest(name: str) -> str:
     """Return a digest over everything that the build of a program depends on."""
     program = PROGRAMS[name]
     digest = hashlib.sha256(repr((program.version, program.package, program.variables, program.links)).encode())
-    for path in sorted(source_of(name).iterdir()):
+    for path in _sources(program):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
+
+
+def _sources(program: Program) -> list[Path]:
+    """Return the files that a program is built from: of several versions' modules only its own."""
+    module = program.modfile or "go.mod"
+    modules = (module, f"{module.removesuffix('.mod')}.sum")
+    files = sorted(source_of(program.key).iterdir())
+    return [path for path in files if path.suffix not in (".mod", ".sum") or path.name in modules]
 
 
 def _make(program: Program, progress: Progress) -> None:
@@ -175,7 +213,7 @@ def _make(program: Program, progress: Progress) -> None:
         for link in program.links:
             (folder / link).symlink_to(program.name)
         (folder / SIZE_MARK).write_text(str((folder / program.name).stat().st_size))
-        (folder / MARK).write_text(source_digest(program.name))
+        (folder / MARK).write_text(source_digest(program.key))
         folder.chmod(0o755)
         if program.directory.exists():
             program.directory.rename(folder / ".old")
@@ -187,7 +225,7 @@ def _make(program: Program, progress: Progress) -> None:
 
 def _download(program: Program, folder: Path, progress: Progress) -> bool:
     """Take the official download where there is a pinned one that can be reached."""
-    pins = (source_of(program.name).parent / "pins.toml").read_text()
+    pins = (source_of(program.key).parent / "pins.toml").read_text()
     pin = downloads.pin_of(pins, program.name, program.version, os.uname().machine)
     if pin is None:
         return False
@@ -204,8 +242,10 @@ def _build(program: Program, folder: Path, go: str, progress: Progress) -> None:
     progress(f"building {program.name} {program.version} (about {program.minutes} min on two cores, once)")
     stamps = " ".join(f"-X {name}={value}" for name, value in program.variables)
     command = [go, "build", "-trimpath", "-mod=readonly", "-ldflags", f"-s -w {stamps}".strip()]
+    if program.modfile:
+        command.append(f"-modfile={program.modfile}")
     command += ["-o", str(folder / program.name), program.package]
-    run_build(command, source_of(program.name), progress, program.name)
+    run_build(command, source_of(program.key), progress, program.name)
 
 
 def _environment() -> dict[str, str]:

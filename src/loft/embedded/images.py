@@ -21,12 +21,12 @@ import msgspec
 
 import loft
 from loft.embedded import layers, oci
-from loft.embedded.binaries import KUBERNETES_LINKS, Progress, source_digest
+from loft.embedded.binaries import KUBERNETES_LINKS, Progress, find_kubernetes, source_digest
 from loft.embedded.layers import ImageError
 from loft.embedded.layout import KUBERNETES_VERSION, Layout, cache_root
 from loft.embedded.oci import ImageConfig
 
-__all__ = ["Built", "Image", "ImageError", "catalogue", "ensure_images", "import_images"]
+__all__ = ["Built", "Image", "ImageError", "catalogue", "ensure_images", "import_images", "kubernetes_image"]
 
 USER = "65532"
 KEPT = 2
@@ -40,11 +40,13 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     inputs: str
     layers: Callable[[Progress], list[Path]]
     config: ImageConfig
+    variant: str = ""
+    """Tells images apart that differ in their tag only and are kept side by side."""
 
     @property
     def name(self) -> str:
-        """The last part of the reference, without tag."""
-        return self.reference.rpartition("/")[2].partition(":")[0]
+        """The last part of the reference, without tag but for variants."""
+        return self.reference.rpartition("/")[2].partition(":")[0] + (f"-{self.variant}" if self.variant else "")
 
     def archive(self) -> Path:
         """Return the file in the cache that holds the image when it is built."""
@@ -72,12 +74,7 @@ def catalogue() -> list[Image]:
         ),
         _of_program("coredns", "v1.15.0", "/coredns"),
         _of_program("metrics-server", "v0.9.0", "/metrics-server"),
-        Image(
-            reference=f"loft.sh/kubernetes:{KUBERNETES_VERSION}",
-            inputs=source_digest("kubernetes"),
-            layers=lambda _: [layers.binary("kubernetes", "/usr/local/bin/kubernetes", KUBERNETES_LINKS)],
-            config=ImageConfig(user=USER),
-        ),
+        kubernetes_image(KUBERNETES_VERSION),
         Image(
             reference=f"loft.sh/loft:{loft.__version__}",
             inputs=layers.sha(layers.base_key(), layers.site_key(), layers.tools_key(), source.key()),
@@ -94,6 +91,18 @@ def catalogue() -> list[Image]:
     ]
 
 
+def kubernetes_image(version: str) -> Image:
+    """Return the image of a control plane's components. Raises: BuildError for a version that cannot be built."""
+    key = find_kubernetes(version)
+    return Image(
+        reference=f"loft.sh/kubernetes:{version}",
+        inputs=source_digest(key),
+        layers=lambda _: [layers.binary(key, "/usr/local/bin/kubernetes", KUBERNETES_LINKS)],
+        config=ImageConfig(user=USER),
+        variant="" if version == KUBERNETES_VERSION else version,
+    )
+
+
 def _of_program(name: str, tag: str, path: str) -> Image:
     return Image(
         reference=f"loft.sh/{name}:{tag}",
@@ -103,9 +112,9 @@ def _of_program(name: str, tag: str, path: str) -> Image:
     )
 
 
-def ensure_images(progress: Progress) -> list[Built]:
-    """Build what is missing and return all images; fast when nothing changed. Raises: ImageError."""
-    images = catalogue()
+def ensure_images(progress: Progress, images: list[Image] | None = None) -> list[Built]:
+    """Build what is missing and return the images (all by default); fast when nothing changed. Raises: ImageError."""
+    images = catalogue() if images is None else images
     if not all(image.archive().exists() for image in images):
         folder = cache_root() / "images"
         folder.mkdir(parents=True, exist_ok=True)

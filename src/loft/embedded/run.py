@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from loft.embedded import cleanup, images, network, platform, registry
 from loft.embedded.binaries import ensure as ensure_binaries
+from loft.embedded.binaries import find_kubernetes
 from loft.embedded.daemon import DaemonStatus
 from loft.embedded.layout import Layout
 from loft.embedded.lock import locked
@@ -62,6 +63,16 @@ def start(name: str, progress: Progress) -> Layout:
         _wait_running(layout, progress)
         images.import_images(layout, built, progress)
     return layout
+
+
+def add_versions(layout: Layout, versions: Sequence[str], progress: Progress) -> None:
+    """Make other versions of Kubernetes usable by virtual clusters of a running cluster; built at the first time.
+
+    Raises: BuildError, ImageError.
+    """
+    wanted = [images.kubernetes_image(version) for version in versions]
+    ensure_binaries(progress, tuple(find_kubernetes(version) for version in versions))
+    images.import_images(layout, images.ensure_images(progress, wanted), progress)
 
 
 def stop(layout: Layout) -> None:

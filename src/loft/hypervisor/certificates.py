@@ -23,7 +23,7 @@ from datetime import datetime
 import msgspec
 from cryptography import x509
 
-from loft.pki.authority import KeyPair, due, issue, new_authority
+from loft.pki.authority import CLOCK_SKEW, KeyPair, due, issue, leaf_of, new_authority
 from loft.pki.serviceaccount import new_signing_key
 
 AUTHORITIES = ("ca", "kubelet-ca", "kubelet-client-ca", "front-proxy-ca", "etcd-ca", "webhook-ca")
@@ -36,6 +36,7 @@ KUBELET_CLIENT_USER = "loft:kube-apiserver"
 FRONT_PROXY_USER = "front-proxy-client"
 
 CREDENTIAL_FILE = "hypervisor/credential.json"
+RENEWAL_CHECK_S = 30.0
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +51,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     pod_ip: str
     extra_names: tuple[str, ...] = ()
     """More names or IP addresses people use to reach it (chart value `certificates.extraSANs`)."""
-    validity_hours: int = 24 * 365
+    validity_hours: float = 24 * 365
 
 
 class ClientPairs(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +134,18 @@ def component_files(data: Mapping[str, bytes], place: Place, now: datetime) -> d
     return files
 
 
+def is_short_of(cert: bytes, place: Place) -> bool:
+    """Tell whether a serving certificate lacks a name or address by which the API server is reached now."""
+    dns, ips = server_names(place)
+    found = leaf_of(cert)
+    return not (set(dns) <= set(found.dns) and set(ips) <= set(found.ips))
+
+
+def check_interval_s(validity_hours: float) -> float:
+    """Return how often certificates are looked at: often enough within the third in which they are renewed."""
+    return min(RENEWAL_CHECK_S, validity_hours * 3600 / 24)
+
+
 def credential(pair: KeyPair) -> bytes:
     """Return a client certificate as ExecCredential, by which a client notices in time that there is a newer one."""
     begin, end = lifetime(pair.cert)
@@ -140,32 +153,32 @@ def credential(pair: KeyPair) -> bytes:
         "clientCertificateData": pair.cert.decode(),
         "clientKeyData": pair.key.decode(),
         # From the last sixth on the file holds a newer one: it is renewed in the last third.
-        "expirationTimestamp": (end - (end - begin) / 6).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "expirationTimestamp": (end - (end - begin - CLOCK_SKEW) / 6).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
     body = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}
     return msgspec.json.encode(body)
 
 
-def node_serving_pair(data: Mapping[str, bytes], address: str, now: datetime, hours: int) -> KeyPair:
+def node_serving_pair(data: Mapping[str, bytes], address: str, now: datetime, hours: float) -> KeyPair:
     """Issue the kubelet certificate of the virtual node that the API server reaches at `address`."""
     ca = authority(data, "kubelet-ca")
     return issue(ca, common_name=f"node:{address}", ips=(address,), usage="server", now=now, hours=hours)
 
 
-def webhook_pair(data: Mapping[str, bytes], now: datetime, hours: int) -> KeyPair:
+def webhook_pair(data: Mapping[str, bytes], now: datetime, hours: float) -> KeyPair:
     """Issue the serving certificate of the admission webhook, which listens on loopback only."""
     ca = authority(data, "webhook-ca")
     return issue(ca, common_name="webhook", ips=("127.0.0.1",), usage="server", now=now, hours=hours)
 
 
-def metrics_pair(data: Mapping[str, bytes], name: str, now: datetime, hours: int) -> KeyPair:
+def metrics_pair(data: Mapping[str, bytes], name: str, now: datetime, hours: float) -> KeyPair:
     """Issue the serving certificate of metrics.k8s.io, which the API server expects under its Service's name."""
     return issue(
         authority(data, "webhook-ca"), common_name="metrics", dns=(name,), usage="server", now=now, hours=hours
     )
 
 
-def client_pairs(data: Mapping[str, bytes], now: datetime, hours: int) -> ClientPairs:
+def client_pairs(data: Mapping[str, bytes], now: datetime, hours: float) -> ClientPairs:
     """Issue the certificates of people inside the namespace (kubeconfig) and of the gateway."""
     ca = authority(data, "ca")
     admin = issue(ca, common_name=ADMIN_USER, organizations=(ADMIN_GROUP,), usage="client", now=now, hours=hours)
@@ -189,7 +202,7 @@ def lifetime(cert: bytes) -> tuple[datetime, datetime]:
     return loaded.not_valid_before_utc, loaded.not_valid_after_utc
 
 
-def _client(data: Mapping[str, bytes], ca: str, user: str, now: datetime, hours: int) -> KeyPair:
+def _client(data: Mapping[str, bytes], ca: str, user: str, now: datetime, hours: float) -> KeyPair:
     return issue(authority(data, ca), common_name=user, usage="client", now=now, hours=hours)
 
 

@@ -11,7 +11,7 @@ import asyncio
 import base64
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,25 +22,26 @@ from loft.core.resource import SECRETS, SERVICES
 from loft.hypervisor.certificates import (
     ClientPairs,
     Place,
+    check_interval_s,
     client_pairs,
     component_files,
+    is_short_of,
     missing_entries,
     new_authorities,
     next_renewal,
 )
 from loft.hypervisor.config import Config, ConfigError, Pod
 from loft.hypervisor.control_plane_files import configuration_files
+from loft.hypervisor.exports import Target, balancer_addresses, contents, targets
 from loft.kube.client import Client
-from loft.kube.config import Endpoint, to_kubeconfig
 from loft.kube.errors import AlreadyExists, ApiError
-from loft.pki.authority import due, issued_by
+from loft.pki.authority import KeyPair, due, issued_by
 
 log = logging.getLogger(__name__)
 
 PKI_ROOT = Path("/run/loft/pki-all")
 START_FILE = "start"
 SERVICE_WAIT_S = 60.0
-RENEWAL_CHECK_S = 30.0
 
 Object = dict[str, Any]
 
@@ -136,15 +137,37 @@ def let_start(root: Path, *components: str) -> None:
     write_files(root, {f"{component}/{START_FILE}": b"" for component in components})
 
 
-async def renew(data: Mapping[str, bytes], where: Place, root: Path) -> None:
-    """Issue the files of this pod anew whenever one is due; runs until cancelled."""
+async def renew(where: Callable[[], Awaitable[Place]], data: Mapping[str, bytes], root: Path) -> None:
+    """Issue the files of this pod anew when one is due or a name was added (`where`); runs until cancelled."""
     while True:
-        await asyncio.sleep(RENEWAL_CHECK_S)
+        now_here = await where()
         present = await asyncio.to_thread(_leaves, root)
-        if next_renewal(present, datetime.now(UTC)):
-            issued = await asyncio.to_thread(component_files, data, where, datetime.now(UTC))
+        short = is_short_of(present["kube-apiserver/server.crt"], now_here)
+        if short or next_renewal(present, datetime.now(UTC)):
+            issued = await asyncio.to_thread(component_files, data, now_here, datetime.now(UTC))
             await asyncio.to_thread(write_files, root, issued)
-            log.info("certificates of %s renewed", where.pod_name)
+            log.info("certificates of %s renewed", now_here.pod_name)
+        await asyncio.sleep(check_interval_s(now_here.validity_hours))
+
+
+async def current_place(host: Client, config: Config, pod: Pod, facts: HostFacts) -> Place:
+    """Return where this pod's control plane runs, with the addresses that a load balancer has given it by now."""
+    found = place(config, pod, facts)
+    if not config.load_balancer:
+        return found
+    addresses = await external_addresses(host, config)
+    return msgspec.structs.replace(found, extra_names=(*found.extra_names, *addresses))
+
+
+async def external_addresses(host: Client, config: Config) -> tuple[str, ...]:
+    """Return the load balancer's addresses, none when they cannot be read now."""
+    if not config.load_balancer:
+        return ()
+    try:
+        return balancer_addresses(await host.find(SERVICES, config.name, config.namespace) or {})
+    except ApiError as error:
+        log.warning("Service %s: %s", config.name, error)
+        return ()
 
 
 def _leaves(root: Path) -> dict[str, bytes]:
@@ -152,34 +175,37 @@ def _leaves(root: Path) -> dict[str, bytes]:
 
 
 async def publish_clients(host: Client, config: Config, data: Mapping[str, bytes], owner: Object) -> None:
-    """Keep the Secrets `vc-NAME` (kubeconfig) and `vc-NAME-gateway` as they should be; returns when they are."""
-    names = (f"vc-{config.name}", f"vc-{config.name}-gateway")
-    found = [await host.find(SECRETS, name, config.namespace) for name in names]
-    certs = [decoded(found[0]).get("client-certificate", b""), decoded(found[1]).get("tls.crt", b"")]
+    """Keep the Secrets with kubeconfigs and `vc-NAME-gateway` as they should be; returns when they are.
+
+    Raises: ApiError; what could be written is.
+    """
+    wanted = targets(config, await external_addresses(host, config))
+    own, gateway = wanted[0], f"vc-{config.name}-gateway"
+    found = decoded(await host.find(SECRETS, own.name, own.namespace))
+    admin = KeyPair(cert=found.get("client-certificate", b""), key=found.get("client-key", b""))
+    gateways = decoded(await host.find(SECRETS, gateway, config.namespace)).get("tls.crt", b"")
     now = datetime.now(UTC)
-    if all(cert and issued_by(cert, data["ca.crt"]) and not due(cert, now) for cert in certs):
+    if not all(cert and issued_by(cert, data["ca.crt"]) and not due(cert, now) for cert in (admin.cert, gateways)):
+        pairs = await asyncio.to_thread(client_pairs, data, now, config.certificate_hours)
+        admin = pairs.admin
+        content = gateway_secret(data["ca.crt"], pairs)
+        body = _secret(config, gateway, "kubernetes.io/tls", content, owner)
+        await host.apply(SECRETS, body, manager="loft-hypervisor")
+    for target in wanted:
+        await _publish(host, config, target, contents(target, data["ca.crt"], admin), owner)
+
+
+async def _publish(host: Client, config: Config, target: Target, content: Mapping[str, bytes], owner: Object) -> None:
+    present = await host.find(SECRETS, target.name, target.namespace)
+    if decoded(present) == content:
         return
-    pairs = await asyncio.to_thread(client_pairs, data, now, config.certificate_hours)
-    kinds = ("Opaque", "kubernetes.io/tls")
-    contents = (kubeconfig_secret(config, data["ca.crt"], pairs), gateway_secret(data["ca.crt"], pairs))
-    for name, kind, content in zip(names, kinds, contents, strict=True):
-        await host.apply(SECRETS, _secret(config, name, kind, content, owner), manager="loft-hypervisor")
-
-
-def kubeconfig_secret(config: Config, ca: bytes, pairs: ClientPairs) -> dict[str, bytes]:
-    """Return the Secret for people in the host namespace: a kubeconfig, and its parts."""
-    endpoint = Endpoint(
-        server=f"https://{config.name}.{config.namespace}.svc:443",
-        ca_data=ca,
-        client_cert=pairs.admin.cert,
-        client_key=pairs.admin.key,
-    )
-    return {
-        "config": to_kubeconfig(endpoint, config.name),
-        "certificate-authority": ca,
-        "client-certificate": pairs.admin.cert,
-        "client-key": pairs.admin.key,
-    }
+    if target.namespace == config.namespace:
+        body = _secret(config, target.name, "Opaque", content, owner)
+        await host.apply(SECRETS, body, manager="loft-hypervisor")
+        return
+    # Made by the chart, which gives the right to change this one: an owner cannot be in another namespace.
+    encoded = {entry: base64.b64encode(value).decode() for entry, value in content.items()}
+    await host.patch(SECRETS, target.name, {"data": encoded}, target.namespace)
 
 
 def gateway_secret(ca: bytes, pairs: ClientPairs) -> dict[str, bytes]:

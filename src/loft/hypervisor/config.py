@@ -24,6 +24,16 @@ class ConfigError(ValueError):
     """The configuration cannot be used; the message says what and where."""
 
 
+class Export(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A further Secret with a kubeconfig."""
+
+    name: str
+    namespace: str = ""
+    """That of the virtual cluster when empty."""
+    server: str = ""
+    context: str = ""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """The file that the chart renders into ConfigMap `vc-NAME-config`, key `config.json`."""
 
@@ -46,10 +56,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     dns_replicas: int = 1
     cluster_domain: str = "cluster.local"
     kubernetes_version: str = "v1.36.3"
-    certificate_hours: int = 24 * 365
+    certificate_minutes: int = 60 * 24 * 365
     extra_names: tuple[str, ...] = ()
     """Further names and IP addresses in the API server's certificate."""
     pod_security: Literal["baseline", "restricted", "privileged"] = "baseline"
+    ingress_host: str = ""
+    """Name of the Ingress in front of the API server."""
+    load_balancer: bool = False
+    """Whether the Service on the host has a load balancer, by whose addresses people come."""
+    store_is_ours: bool = True
+    """Whether etcd runs in this pod."""
+    export_server: str = ""
+    export_context: str = ""
+    exports: tuple[Export, ...] = ()
     storage_classes: tuple[str, ...] = ("*",)
     ingress_classes: tuple[str, ...] = ("*",)
     ingress_hosts: tuple[str, ...] = ()
@@ -58,6 +77,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     tolerations: tuple[str, ...] = ("node.kubernetes.io/",)
     blocked_cidrs: tuple[str, ...] = ()
     custom_resources: tuple[CustomResource, ...] = ()
+
+    @property
+    def certificate_hours(self) -> float:
+        """How long certificates are valid."""
+        return self.certificate_minutes / 60
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -100,8 +124,8 @@ def parse_config(data: bytes) -> Config:
         custom_kinds(config.custom_resources, [*config.kinds & set(REGISTRY)])
     except CustomResourceError as error:
         raise ConfigError(f"customResources: {error}") from error
-    if not 1 <= config.certificate_hours <= 24 * 3650:
-        raise ConfigError("certificateHours must be between 1 and 87600")
+    if not 1 <= config.certificate_minutes <= 60 * 24 * 3650:
+        raise ConfigError("certificateMinutes must be between 1 and 5256000")
     return config
 
 

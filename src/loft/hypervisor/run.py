@@ -7,11 +7,10 @@ only one, or the leader): the sync engine, access rules, the API server's own Se
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import ssl
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from loft.core.resource import (
     SERVICEACCOUNTS,
     SERVICES,
 )
-from loft.hypervisor import certs
+from loft.hypervisor import certs, problems, versions
 from loft.hypervisor.access import access_objects
 from loft.hypervisor.admission import PATH, ServiceAdmission
 from loft.hypervisor.admission_plan import webhook_configuration
@@ -38,9 +37,7 @@ from loft.hypervisor.certificates import (
     CREDENTIAL_FILE,
     FRONT_PROXY_USER,
     KUBELET_CLIENT_USER,
-    metrics_pair,
-    node_serving_pair,
-    webhook_pair,
+    check_interval_s,
 )
 from loft.hypervisor.config import ACCESS_KEY, Config, ConfigError, Pod, parse_access
 from loft.hypervisor.control_plane_files import API_SERVER, EGRESS_SOCKET
@@ -53,9 +50,9 @@ from loft.hypervisor.health import PORT, Health
 from loft.hypervisor.keeper import Keeper
 from loft.hypervisor.kubelet import Kubelet
 from loft.hypervisor.metrics import HostMetrics, MetricsApi, offer
-from loft.hypervisor.metrics_plan import SERVER_NAME
 from loft.hypervisor.neighbours import Neighbours
-from loft.hypervisor.serving import server_context
+from loft.hypervisor.replicas import follow_replicas
+from loft.hypervisor.serving import ServingContexts
 from loft.hypervisor.settings import OPTIONAL_KINDS, Settings
 from loft.hypervisor.sync import Syncer
 from loft.hypervisor.sync_world import World
@@ -69,14 +66,15 @@ from loft.kube.informer import Informer
 from loft.kube.keep import keep_running, lasting
 from loft.kube.leader import Leader
 from loft.kube.request import Request
-from loft.pki.authority import KeyPair, due
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.05
 BOOTSTRAP_ROLES = "poststarthook/rbac/bootstrap-roles"
-PUBLISH_CHECK_S = 30.0
 WEBHOOK_PORT = 10251
+UNSERVED_S = 12.0
+"""How long one of several replicas leads while its own API server does not answer."""
+UNSERVED_CHECK_S = 2.0
 
 
 class Places(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +86,7 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     api_server: str = API_SERVER
     health_port: int = PORT
     health_address: str = "0.0.0.0"
+    store_health: tuple[str, int] = problems.HEALTH_ADDRESS
 
 
 def virtual_endpoint(places: Places, ca: bytes) -> Endpoint:
@@ -100,42 +99,6 @@ def virtual_endpoint(places: Places, ca: bytes) -> Endpoint:
     return Endpoint(server=places.api_server, ca_data=ca, exec_=plugin)
 
 
-class ServingContexts:
-    """TLS contexts by node address (and one for the webhook), issued when first used and again when due."""
-
-    def __init__(self, data: dict[str, bytes], hours: int) -> None:
-        self._data = data
-        self._hours = hours
-        self._known: dict[str, tuple[bytes, ssl.SSLContext]] = {}
-
-    def node(self, address: str) -> ssl.SSLContext:
-        """Return the context for connections to the virtual node at an address."""
-        return self._get(address)
-
-    def webhook(self) -> ssl.SSLContext:
-        """Return the context of the admission webhook."""
-        return self._get("")
-
-    def metrics(self) -> ssl.SSLContext:
-        """Return the context of metrics.k8s.io."""
-        return self._get(SERVER_NAME)
-
-    def _get(self, address: str) -> ssl.SSLContext:
-        now = datetime.now(UTC)
-        known = self._known.get(address)
-        if known is None or due(known[0], now):
-            pair, client_ca = self._issue(address, now)
-            known = self._known[address] = (pair.cert, server_context(pair, client_ca=client_ca))
-        return known[1]
-
-    def _issue(self, address: str, now: datetime) -> tuple[KeyPair, bytes]:
-        if not address:
-            return webhook_pair(self._data, now, self._hours), b""
-        if address == SERVER_NAME:
-            return metrics_pair(self._data, address, now, self._hours), self._data["front-proxy-ca.crt"]
-        return node_serving_pair(self._data, address, now, self._hours), self._data["kubelet-client-ca.crt"]
-
-
 class Hypervisor:
     """One replica's hypervisor."""
 
@@ -145,6 +108,7 @@ class Hypervisor:
         self.names = Names(config.name, config.namespace)
         self._ready = asyncio.Event()
         self._missing = "starting"
+        self._problem = ""
         self._began = time.monotonic()
 
     async def run(self, facts: certs.HostFacts, data: dict[str, bytes]) -> None:
@@ -170,14 +134,14 @@ class Hypervisor:
             group.create_task(lasting("egress", self.egress.run))
             address = (self.places.health_port, self.places.health_address)
             group.create_task(lasting("health", lambda: health.run(*address)))
-            where = certs.place(config, self.pod, facts)
-            group.create_task(keep_running("renewal", lambda: certs.renew(data, where, self.places.pki)))
+            where = partial(certs.current_place, self.host, config, self.pod, facts)
+            group.create_task(keep_running("renewal", lambda: certs.renew(where, data, self.places.pki)))
             if config.replicas == 1:
                 group.create_task(keep_running("control", self._lead))
             else:
-                group.create_task(lasting("caches", self._follow))
-                leader = Leader(self.host, config.namespace, f"vc-{config.name}", self.pod.name)
-                group.create_task(leader.run(self._lead))
+                group.create_task(keep_running("caches", partial(lasting, "caches", self._follow)))
+                leader = Leader(self.host, config.namespace, f"vc-{config.name}", self.pod.name, owner=facts.owner)
+                group.create_task(keep_running("control", partial(self._compete, leader)))
 
     async def _cluster_owner(self) -> Object | None:
         """Return what cluster-scoped host objects belong to: the chart's ClusterRole, which goes with the release."""
@@ -204,9 +168,12 @@ class Hypervisor:
 
     def figures(self) -> dict[str, float]:
         """Return counters for /metrics."""
-        found = {f'loft_hypervisor_egress_total{{way="{way}"}}': count for way, count in self.egress.counts.items()}
+        found: dict[str, float] = {
+            f'loft_hypervisor_egress_total{{way="{way}"}}': count for way, count in self.egress.counts.items()
+        }
         for result, count in self.admission.counts.items():
             found[f'loft_hypervisor_admission_total{{result="{result}"}}'] = count
+        found["loft_hypervisor_store_full"] = float(bool(self._problem))
         return {**found, "loft_hypervisor_ready": float(self._ready.is_set())}
 
     # The work of the one that leads
@@ -225,14 +192,43 @@ class Hypervisor:
                 if self.config.metrics:
                     ca = str(msgspec.to_builtins(self._data["webhook-ca.crt"]))
                     group.create_task(keep_running("metrics", lambda: offer(self.metrics, ca, keeper.want)))
+                if self.config.replicas > 1:
+                    group.create_task(keep_running("endpoints", partial(self._follow_replicas, keeper)))
+                    group.create_task(self._lead_while_served())
+                if not self.config.store_is_ours:
+                    await problems.note(self.host, self.config, "")
+                else:
+                    group.create_task(
+                        problems.follow_store(self.host, self.config, self.places.store_health, self._found)
+                    )
                 self._missing = "waiting for the access rules and the webhook to be in place"
                 await keeper.settled()
-                await self._become_ready()
+                if self.config.replicas == 1:
+                    await self._become_ready()
                 group.create_task(keep_running("dns", self._dns))
         finally:
-            self._ready.clear()
+            if self.config.replicas == 1:
+                # With replicas, readiness follows from this one's own caches, not from who leads.
+                self._ready.clear()
             publishing.cancel()
             await asyncio.gather(publishing, return_exceptions=True)
+
+    async def _compete(self, leader: Leader) -> None:
+        """Lead when it is this one's turn, but never without an API server: another replica's may be well."""
+        await self._api_usable()
+        await leader.run(self._lead)
+
+    async def _lead_while_served(self) -> None:
+        """Raise, and so give the Lease up, when this replica's API server does not answer for a while."""
+        answered = time.monotonic()
+        while time.monotonic() < answered + UNSERVED_S:
+            await asyncio.sleep(UNSERVED_CHECK_S)
+            # A server that hangs takes connections and never answers.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(UNSERVED_S / 3):
+                    if await self._answers():
+                        answered = time.monotonic()
+        raise TimeoutError(f"the API server of {self.pod.name} has not answered for {UNSERVED_S:.0f} s")
 
     async def _follow(self) -> None:
         """Keep this replica's caches, for its own API server's connections."""
@@ -241,6 +237,15 @@ class Hypervisor:
             for informer in self.world.informers():
                 group.create_task(informer.run())
             await self._become_ready()
+
+    def _found(self, problem: str) -> None:
+        self._problem = problem
+        if problem:
+            log.error("%s", problem)
+
+    async def _follow_replicas(self, keeper: Keeper) -> None:
+        service = (self.config.namespace, self.config.name)
+        await follow_replicas(self.host, service, self.pod.address, keeper.want)
 
     def _age_s(self) -> float:
         return time.monotonic() - self._began
@@ -253,12 +258,14 @@ class Hypervisor:
             url = f"https://127.0.0.1:{WEBHOOK_PORT}{PATH}"
             ca = msgspec.to_builtins(self._data["webhook-ca.crt"])
             keeper.want("webhook", [webhook_configuration(url, ca)])
-        keeper.want("endpoints", endpoint_objects([self.pod.address]))
+        if self.config.replicas == 1:
+            keeper.want("endpoints", endpoint_objects([self.pod.address]))
         return keeper
 
     async def _api_usable(self) -> None:
         """Wait until the API server answers us; its own roles, which it makes meanwhile, are for others."""
         await self._until("waiting for the API server", partial(self._answers, ("exclude", BOOTSTRAP_ROLES)))
+        await versions.note_served(self.host, self.config)
         log.info("the API server is usable %.1f s after the hypervisor's start", self._age_s())
 
     async def _answers(self, *query: tuple[str, str]) -> bool:
@@ -357,7 +364,7 @@ class Hypervisor:
         async def publish() -> None:
             while True:
                 await certs.publish_clients(self.host, self.config, self._data, self._facts.owner)
-                await asyncio.sleep(PUBLISH_CHECK_S)
+                await asyncio.sleep(check_interval_s(self.config.certificate_hours))
 
         await keep_running("client certificates", publish)
 
@@ -390,10 +397,25 @@ def settings_of(config: Config, facts: certs.HostFacts) -> Settings:
     )
 
 
+async def _refuse(host: Client, config: Config, places: Places, why: str) -> None:
+    """Say why no component may begin, and stay: a restart would change nothing. Runs until cancelled."""
+    log.error("the control plane is not started: %s", why)
+    await problems.note(host, config, f"VersionNotPossible: {why}")
+
+    async def check() -> str:
+        return why
+
+    await Health(check, dict).run(places.health_port, places.health_address)
+
+
 async def run(host_endpoint: Endpoint, config: Config, pod: Pod, places: Places) -> None:
     """Run one replica's hypervisor until cancelled; the other containers of its pod begin when it lets them."""
     async with Client(host_endpoint, user_agent="loft-hypervisor") as host:
         facts, data = await certs.prepare(host, config, pod, places.pki)
+        if why := versions.refusal(
+            await versions.served_version(host, config), config.kubernetes_version, config.replicas
+        ):
+            await _refuse(host, config, places, why)
         certs.let_start(places.pki, "etcd", "kube-apiserver")
         endpoint = virtual_endpoint(places, data["ca.crt"])
         async with Client(endpoint, user_agent="loft-hypervisor") as virtual:

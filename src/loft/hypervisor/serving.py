@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 
-from loft.pki.authority import KeyPair
+from loft.hypervisor.certificates import metrics_pair, node_serving_pair, webhook_pair
+from loft.hypervisor.metrics_plan import SERVER_NAME
+from loft.pki.authority import KeyPair, due
 
 
 def server_context(pair: KeyPair, *, client_ca: bytes = b"") -> ssl.SSLContext:
@@ -36,3 +39,39 @@ def peer_name(tls: ssl.SSLObject | None) -> str:
             if isinstance(pair, tuple) and pair[0] == "commonName":
                 return str(pair[1])
     return ""
+
+
+class ServingContexts:
+    """TLS contexts by node address (and one for the webhook), issued when first used and again when due."""
+
+    def __init__(self, data: dict[str, bytes], hours: float) -> None:
+        self._data = data
+        self._hours = hours
+        self._known: dict[str, tuple[bytes, ssl.SSLContext]] = {}
+
+    def node(self, address: str) -> ssl.SSLContext:
+        """Return the context for connections to the virtual node at an address."""
+        return self._get(address)
+
+    def webhook(self) -> ssl.SSLContext:
+        """Return the context of the admission webhook."""
+        return self._get("")
+
+    def metrics(self) -> ssl.SSLContext:
+        """Return the context of metrics.k8s.io."""
+        return self._get(SERVER_NAME)
+
+    def _get(self, address: str) -> ssl.SSLContext:
+        now = datetime.now(UTC)
+        known = self._known.get(address)
+        if known is None or due(known[0], now):
+            pair, client_ca = self._issue(address, now)
+            known = self._known[address] = (pair.cert, server_context(pair, client_ca=client_ca))
+        return known[1]
+
+    def _issue(self, address: str, now: datetime) -> tuple[KeyPair, bytes]:
+        if not address:
+            return webhook_pair(self._data, now, self._hours), b""
+        if address == SERVER_NAME:
+            return metrics_pair(self._data, address, now, self._hours), self._data["front-proxy-ca.crt"]
+        return node_serving_pair(self._data, address, now, self._hours), self._data["kubelet-client-ca.crt"]

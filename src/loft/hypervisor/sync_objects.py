@@ -105,7 +105,11 @@ class Objects:
         if self._writer.is_fight(f"{kind}/{key}", steps):
             log.warning("%s %s: the same change is undone again and again; slowing down", kind, key)
             return REFUSED_AGAIN_S
-        return await self.write(kind, virtual, steps, context)
+        try:
+            return await self.write(kind, virtual, steps, context)
+        except BaseException:
+            self._writer.unwritten(f"{kind}/{key}")
+            raise
 
     @staticmethod
     def _state(paired: Paired, context: Context) -> Any:

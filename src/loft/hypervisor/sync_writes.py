@@ -62,7 +62,10 @@ class Writer:
         self._told.pop(uid, None)
 
     def is_fight(self, key: str, steps: Sequence[Step]) -> bool:
-        """Whether the same patches of one object are repeated over and over; counts this call."""
+        """Whether the same patches of one object are repeated over and over; counts this call.
+
+        After a True it counts anew: whoever waits then may try again.
+        """
         patches = [step.action.patch for step in steps if isinstance(step.action, Patch)]
         if not patches:
             self._last.pop(key, None)
@@ -70,9 +73,16 @@ class Writer:
         mark = digest(patches)
         before, count = self._last.get(key, ("", 0))
         count = count + 1 if before == mark else 1
+        if count > REPEATS_MAX:
+            del self._last[key]
+            return True
         self._last[key] = (mark, count)
         _bound(self._last)
-        return count > REPEATS_MAX
+        return False
+
+    def unwritten(self, key: str) -> None:
+        """Say that what `is_fight` counted last was not written after all, so nobody can have undone it."""
+        self._last.pop(key, None)
 
     async def execute(self, steps: Sequence[Step], virtual: Object | None = None) -> None:
         """Do the steps in order.

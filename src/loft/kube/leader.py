@@ -43,7 +43,9 @@ class Leader:
         lease_s: float = LEASE_S,
         renew_deadline_s: float = RENEW_DEADLINE_S,
         retry_s: float = RETRY_S,
+        owner: dict[str, Any] | None = None,
     ) -> None:
+        """`owner` is an ownerReference for the Lease, so that it goes with what the work is for."""
         if not retry_s < renew_deadline_s < lease_s:
             raise ValueError("a Lease needs retry < renew deadline < lease duration")
         self._client = client
@@ -53,6 +55,7 @@ class Leader:
         self._lease_s = lease_s
         self._renew_deadline_s = renew_deadline_s
         self._retry_s = retry_s
+        self._owner = owner
         # What was last seen of somebody else's Lease, and when it was first seen so.
         self._observed: tuple[Any, ...] = ()
         self._observed_at = 0.0
@@ -155,6 +158,8 @@ class Leader:
             "renewTime": now,
         }
         metadata = lease.get("metadata") or {"name": self._name, "namespace": self._namespace}
+        if self._owner:
+            metadata = metadata | {"ownerReferences": [self._owner]}
         return {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": metadata, "spec": spec}
 
 

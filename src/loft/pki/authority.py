@@ -98,7 +98,7 @@ def issue(  # noqa: PLR0913 - a certificate has that many independent facts; all
     usage: Usage,
     now: datetime,
     days: int = 365,
-    hours: int = 0,
+    hours: float = 0,
 ) -> KeyPair:
     """Make a new key and a certificate for it.
 
@@ -142,8 +142,10 @@ def expires(cert: bytes) -> datetime:
 def due(cert: bytes, now: datetime) -> bool:
     """Tell whether the certificate should be renewed: it is in the last third of its lifetime, or over."""
     loaded = x509.load_pem_x509_certificate(cert)
-    begin, end = loaded.not_valid_before_utc, loaded.not_valid_after_utc
-    return now >= end - (end - begin) / 3
+    end = loaded.not_valid_after_utc
+    # Its begin lies in the past, for clocks that go wrong: that is no part of the lifetime.
+    lifetime = end - loaded.not_valid_before_utc - CLOCK_SKEW
+    return now >= end - max(lifetime, timedelta(0)) / 3
 
 
 def fingerprint(cert: bytes) -> str:

@@ -136,6 +136,21 @@ def test_a_scheduler_inside_is_a_container_and_its_taints_evict() -> None:
         (CIDR | {"ingressHosts": ["$(OTHER).example.com"]}, "ingressHosts"),
         (CIDR | {"networkPolicies": {"blockedCIDRs": ["everything"]}}, "blockedCIDRs"),
         (CIDR | {"nonsense": 1}, "nonsense"),
+        (CIDR | {"controlPlane": {"replicas": 3}, "storage": {"persistence": False}}, "needs storage.persistence"),
+        (CIDR | {"storage": {"size": "600Mi"}}, "storage.size 600Mi is too small"),
+        (CIDR | {"storage": {"limit": "2Gi"}}, "storage.limit 2Gi must be between 16Mi and 1536Mi"),
+        (CIDR | {"storage": {"limit": "1Mi"}}, "storage.limit 1Mi must be between"),
+        (CIDR | {"storage": {"limit": "much"}}, "limit"),
+        (CIDR | {"externalEtcd": {"endpoints": ["https://etcd:2379"]}}, "externalEtcd.secretName is empty"),
+        (CIDR | {"externalEtcd": {"secretName": "etcd"}}, "externalEtcd.endpoints is empty"),
+        (CIDR | {"externalEtcd": {"endpoints": ["http://etcd:2379"]}}, "endpoints"),
+        (CIDR | {"externalEtcd": {"endpoints": ["https://a,--x=y"]}}, "endpoints"),
+        (CIDR | {"certificates": {"validityMinutes": 4}}, "validityMinutes"),
+        (CIDR | {"expose": {"ingress": {"enabled": True}}}, "expose.ingress.host is empty"),
+        (CIDR | {"expose": {"service": {"type": "ExternalName"}}}, "type"),
+        (CIDR | {"exportKubeConfig": {"server": "http://plain"}}, "server"),
+        (CIDR | {"exportKubeConfig": {"secrets": [{"namespace": "x"}]}}, "name"),
+        (CIDR | {"kubernetes": {"version": "1.36"}}, "version"),
         (CIDR | {"controlPlane": {"replicas": 2}}, "replicas"),
         (CIDR | {"image": "x y"}, "image"),
         (CIDR | {"kubernetes": {"image": "a: {b}"}}, "kubernetes"),
@@ -295,7 +310,8 @@ def test_the_platforms_deployer_may_give_the_rights_of_the_chart(section: str) -
     values = {"sync": {"customResources": [WIDGETS, SHAPES]}}
     agent = template("loft-agent", {"virtualClusters": {section: values}})
     given = granted(find(agent, "ClusterRole", "loft-vc-deployer"))
-    assert granted(find(render(CIDR | values), "Role", "vc-dev")) <= given
+    # What it may do with every object it may also give for one.
+    assert {right[:3] for right in granted(find(render(CIDR | values), "Role", "vc-dev"))} <= given
     classes = granted(find(agent, "ClusterRole", "loft-vc-classes"))
     with_rights = render(CIDR | values | {"hostClasses": {"enabled": True}})
     assert granted(find(with_rights, "ClusterRole", "vc-team-dev")) <= classes, "what the chart gives where it may"
@@ -343,3 +359,46 @@ def test_the_fence_is_a_boundary_for_tenants_policies_too(block: Object | None, 
     workloads = find(objects, "NetworkPolicy", "vc-dev-workloads")["spec"]["podSelector"]
     assert workloads["matchExpressions"] == [{"key": EGRESS_RULED, "operator": "DoesNotExist"}]
     assert "egress" not in find(objects, "NetworkPolicy", "vc-dev-closed")["spec"]
+
+
+def test_an_external_etcd_stands_for_the_pods_own() -> None:
+    objects = render(
+        CIDR | {"externalEtcd": {"endpoints": ["https://a:2379", "https://b:2379"], "secretName": "store"}}
+    )
+    assert "etcd" not in containers(objects)
+    server = containers(objects)["kube-apiserver"]
+    assert {"--etcd-servers=https://a:2379,https://b:2379", "--etcd-prefix=/team/dev"} <= set(server["args"])
+    pod = find(objects, "StatefulSet", "dev")["spec"]["template"]["spec"]
+    assert {"name": "etcd", "secret": {"secretName": "store", "defaultMode": 0o440}} in pod["volumes"]
+    assert not [item for item in objects if item["kind"] == "PersistentVolumeClaim"]
+    data = find(objects, "ConfigMap", "vc-dev-config")["data"]["config.json"]
+    assert parse_config(data.encode()).store_is_ours is False
+
+
+def test_the_version_names_the_image() -> None:
+    found = containers(render(CIDR | {"kubernetes": {"version": "v1.35.4"}}))
+    images = {item["image"] for name, item in found.items() if name != "hypervisor"}
+    assert images == {"loft.sh/kubernetes:v1.35.4"}
+
+
+def test_a_kubeconfig_for_another_namespace_gives_a_right_to_that_secret_only() -> None:
+    objects = render(CIDR | {"exportKubeConfig": {"secrets": [{"name": "out", "namespace": "ops"}, {"name": "in"}]}})
+    role = find(objects, "Role", "vc-team-dev-out")
+    assert role["metadata"]["namespace"] == "ops"
+    assert role["rules"] == [
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["out"], "verbs": ["get", "patch"]}
+    ]
+    assert [item["metadata"]["name"] for item in objects if item["kind"] == "Secret"] == ["out"]
+
+
+def test_the_ingress_host_is_in_the_certificate() -> None:
+    objects = render(CIDR | {"expose": {"ingress": {"enabled": True, "host": "api.example.com", "className": "c"}}})
+    assert find(objects, "Ingress", "dev")["spec"]["ingressClassName"] == "c"
+    config = parse_config(find(objects, "ConfigMap", "vc-dev-config")["data"]["config.json"].encode())
+    assert (config.extra_names, config.ingress_host) == (("api.example.com",), "api.example.com")
+
+
+def test_minutes_of_validity_replace_the_hours() -> None:
+    for values, minutes in (({}, 8760 * 60), ({"validityHours": 2}, 120), ({"validityMinutes": 5}, 5)):
+        data = find(render(CIDR | {"certificates": values}), "ConfigMap", "vc-dev-config")["data"]["config.json"]
+        assert parse_config(data.encode()).certificate_minutes == minutes

@@ -35,6 +35,7 @@ RESOURCES = {
     "ConfigMap": "/api/v1/namespaces/{ns}/configmaps",
     "Service": "/api/v1/namespaces/{ns}/services",
     "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/{ns}/roles",
+    "StatefulSet": "/apis/apps/v1/namespaces/{ns}/statefulsets",
     "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/{ns}/rolebindings",
 }
 
@@ -60,7 +61,7 @@ class Bed:
         self.directory = directory
         self._program = program
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.port, self._peer_port, self.health_port = free_ports(3)
+        self.port, self._peer_port, self.health_port, self._store_port = free_ports(4)
         self.pki = directory / "pki"
         self.places = Places(
             pki=self.pki,
@@ -68,6 +69,7 @@ class Bed:
             api_server=f"https://127.0.0.1:{self.port}",
             health_port=self.health_port,
             health_address="127.0.0.1",
+            store_health=("127.0.0.1", self._store_port),
         )
         self.config: Config
         self.hypervisor: Hypervisor
@@ -152,6 +154,7 @@ class Bed:
             ("--bind-address=0.0.0.0", "--bind-address=127.0.0.1"),
             ("--secure-port=8443", f"--secure-port={self.port}"),
             (":2380", f":{self._peer_port}"),
+            (":2381", f":{self._store_port}"),
             ("$(POD_NAME)", f"{self.name}-0"),
             ("$(POD_IP)", "127.0.0.1"),
         ):

@@ -2,7 +2,20 @@
 
 import pytest
 
-from loft.embedded.binaries import MARK, PROGRAMS, SIZE_MARK, BuildError, find, source_digest
+from loft.embedded.binaries import (
+    MARK,
+    NEEDED,
+    PROGRAMS,
+    SIZE_MARK,
+    BuildError,
+    _sources,
+    find,
+    find_kubernetes,
+    source_digest,
+    source_of,
+)
+from loft.embedded.images import kubernetes_image
+from loft.embedded.layout import KUBERNETES_VERSION
 
 PAUSE = PROGRAMS["pause"]
 
@@ -39,3 +52,33 @@ def test_an_older_cache_without_sizes_is_used_but_for_empty_programs(cached):
     assert PAUSE.is_built
     PAUSE.binary.write_bytes(b"")
     assert not PAUSE.is_built
+
+
+def test_versions_share_their_source_and_nothing_else():
+    usual, other = PROGRAMS["kubernetes"], PROGRAMS["kubernetes-v1.35.4"]
+    assert usual.directory != other.directory
+    assert {path.name for path in _sources(usual)} == {"go.mod", "go.sum", "main.go", "store.go"}
+    assert {path.name for path in _sources(other)} == {"v1.35.4.mod", "v1.35.4.sum", "main.go", "store.go"}
+    assert "k8s.io/kubernetes v1.35.4" in (source_of(other.key) / other.modfile).read_text()
+    assert dict(other.variables)["k8s.io/component-base/version.gitMinor"] == "35"
+
+
+def test_a_plain_start_builds_no_other_version(monkeypatch, tmp_path):
+    monkeypatch.setenv("LOFT_CACHE_DIR", str(tmp_path))
+    assert "kubernetes" in NEEDED
+    assert "kubernetes-v1.35.4" not in NEEDED
+    with pytest.raises(BuildError, match=r"run: loft start --kubernetes-versions v1\.35\.4"):
+        find("kubernetes-v1.35.4")
+
+
+def test_versions_that_cannot_be_built_are_refused_with_those_that_can():
+    assert find_kubernetes(KUBERNETES_VERSION) == "kubernetes"
+    assert find_kubernetes("v1.35.4") == "kubernetes-v1.35.4"
+    with pytest.raises(BuildError, match=r"v1\.30\.0 cannot be built here; these can: v1\.36\.3, v1\.35\.4"):
+        find_kubernetes("v1.30.0")
+
+
+def test_images_of_versions_are_kept_side_by_side():
+    usual, other = kubernetes_image(KUBERNETES_VERSION), kubernetes_image("v1.35.4")
+    assert (usual.reference, usual.name) == (f"loft.sh/kubernetes:{KUBERNETES_VERSION}", "kubernetes")
+    assert (other.reference, other.name) == ("loft.sh/kubernetes:v1.35.4", "kubernetes-v1.35.4")

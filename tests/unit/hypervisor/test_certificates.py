@@ -83,4 +83,4 @@ def test_files_are_due_in_the_last_third() -> None:
 
 
 def test_the_credential_says_when_to_read_it_again() -> None:
-    assert b'"expirationTimestamp":"2026-01-01T19' in FILES[CREDENTIAL_FILE]
+    assert b'"expirationTimestamp":"2026-01-01T20' in FILES[CREDENTIAL_FILE]

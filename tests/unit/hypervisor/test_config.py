@@ -23,7 +23,7 @@ def test_kinds_can_be_switched_off() -> None:
     [
         (b',"disabledKinds":["Potato"]}', "Potato"),
         (b',"nonsense":1}', "nonsense"),
-        (b',"certificateHours":0}', "certificateHours"),
+        (b',"certificateMinutes":0}', "certificateMinutes"),
         (b"", "cannot be read"),
     ],
 )

@@ -28,6 +28,20 @@ def test_the_same_patch_again_and_again_is_a_fight() -> None:
     assert [state.is_fight("a", patch("x")) for _ in range(REPEATS_MAX + 1)] == [False] * REPEATS_MAX + [True]
 
 
+def test_after_a_pause_the_patch_is_tried_again() -> None:
+    state = writer()
+    tried = [not state.is_fight("a", patch("x")) for _ in range(3 * (REPEATS_MAX + 1))]
+    assert tried == ([True] * REPEATS_MAX + [False]) * 3
+
+
+def test_a_patch_that_could_not_be_written_is_no_fight() -> None:
+    """An API server that is away for a while must not keep objects from being written when it is back."""
+    state = writer()
+    for _ in range(3 * REPEATS_MAX):
+        assert not state.is_fight("a", patch("x"))
+        state.unwritten("a")
+
+
 def test_different_patches_or_a_create_between_are_no_fight() -> None:
     state = writer()
     for number in range(3 * REPEATS_MAX):

@@ -30,6 +30,7 @@ from loft.tenancy.virtualcluster.plan import (
 )
 from loft.tenancy.virtualcluster.status import status_of
 from loft.tenancy.virtualcluster.values import Composed, Facts, Refusal, compose
+from loft.tenancy.virtualcluster.watch import lean
 
 FACTS = Facts(
     service_cidr="10.96.0.0/16",
@@ -190,3 +191,33 @@ def test_a_retained_volume_stays() -> None:
         RemoveDeployer,
         Patch,
     ]
+
+
+def observed_with(problem: str, ready: int) -> Observed:
+    annotations = {"loft.sh/problem": problem} if problem else {}
+    seen = lean({"metadata": {"name": "vc", "annotations": annotations}, "status": {"readyReplicas": ready}})
+    return Observed(virtual_cluster=cluster(), deployed_digest=wanted().digest, stateful_set=seen)
+
+
+@pytest.mark.parametrize("ready", [0, 1])
+def test_what_the_hypervisor_finds_wrong_is_the_clusters_reason_and_condition(ready: int) -> None:
+    status = status_of(observed_with("StoreFull: no space", ready), wanted(), FACTS, None, datetime.now(UTC))
+    assert (status.phase, status.reason, status.message) == ("Deployed", "StoreFull", "no space")
+    (condition,) = [item for item in status.conditions if item.type == "ControlPlaneHealthy"]
+    assert (condition.status, condition.reason, condition.severity) == ("False", "StoreFull", "Error")
+    assert status.control_plane_ready is bool(ready)
+
+
+@pytest.mark.parametrize("problem", ["", "no reason at all", "<b>: text"])
+def test_without_a_reason_there_is_no_problem(problem: str) -> None:
+    status = status_of(observed_with(problem, 1), wanted(), FACTS, None, datetime.now(UTC))
+    assert status.reason == ""
+    assert "ControlPlaneHealthy" not in {item.type for item in status.conditions}
+
+
+@pytest.mark.parametrize(
+    "values",
+    ["kubernetes: {version: v1.35.4}", "expose: {service: {type: NodePort}}", "exportKubeConfig: {context: mine}"],
+)
+def test_tenants_choose_version_and_ways_from_outside(values: str) -> None:
+    assert isinstance(compose(spec(values), FACTS), Composed)

@@ -43,8 +43,17 @@ The password is shown this once and stored nowhere but as a hash.
     type=click.Path(exists=True, dir_okay=False),
     help="YAML file with values for chart loft (below `agent`: for chart loft-agent); kept.",
 )
+@click.option(
+    "--kubernetes-versions",
+    "versions",
+    default="",
+    metavar="VERSION,...",
+    help="Build these versions of Kubernetes, too, for virtual clusters (about 8 minutes each, once).",
+)
 @click.pass_obj
-def command(session: Session, /, name: str, password: str, local_port: int | None, values: str | None) -> None:
+def command(
+    session: Session, /, name: str, password: str, local_port: int | None, values: str | None, versions: str
+) -> None:
     """Start the platform on this machine; repeat it at any moment.
 
     With --name a further cluster is started, which `loft connect cluster` makes part of the platform.
@@ -63,6 +72,8 @@ def command(session: Session, /, name: str, password: str, local_port: int | Non
             platform.check_port(registry.planned(MAIN_CLUSTER), local_port)
         layout = run.start(name or MAIN_CLUSTER, messages.info)
         link_programs(layout)
+        if wanted := [version.strip() for version in versions.split(",") if version.strip()]:
+            run.add_versions(layout, wanted, messages.info)
         if is_main:
             _platform(session, layout, password, (local_port, given))
             _hint_at_stopped(session)

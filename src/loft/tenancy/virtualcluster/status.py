@@ -26,6 +26,9 @@ READY, INITIALIZED = "Ready", "ControlPlaneInitialized"
 CONTROL_PLANE, HELM = "ControlPlaneReady", "HelmChartDeployed"
 OBJECTS = "ObjectsApplied"
 DISTRIBUTION = "DistributionAsWritten"
+HEALTHY = "ControlPlaneHealthy"
+PROBLEM = "loft.sh/problem"
+"""Annotation of the StatefulSet, `Reason: message`: what the hypervisor finds wrong with the control plane."""
 
 
 def status_of(
@@ -50,6 +53,8 @@ def status_of(
     ]
     if observed.objects_failure:
         made.append(_condition(OBJECTS, False, "ApplyFailed", observed.objects_failure))
+    if problem := _problem(observed.stateful_set):
+        made.append(_condition(HEALTHY, False, *problem))
     if isinstance(wanted, Composed) and wanted.note:
         other = _condition(DISTRIBUTION, False, "OtherDistribution", wanted.note)
         made.append(msgspec.structs.replace(other, severity="Warning"))
@@ -69,12 +74,21 @@ def _summary(observed: Observed, wanted: Composed | Refusal, pod: Object | None)
     if isinstance(wanted, Refusal):
         return "Failed", wanted.reason, wanted.message
     if is_deployed(observed, wanted):
+        problem = _problem(observed.stateful_set)
+        if problem:
+            return "Deployed", *problem
         if is_ready(observed.stateful_set):
             return "Deployed", "OtherDistribution" if wanted.note else "", wanted.note
         return "Deployed", "ControlPlaneStarting", _why_not(release_name(observed.virtual_cluster), pod)
     if observed.failure:
         return "Failed", "HelmFailed", f"the chart could not be deployed: {observed.failure}"
     return "Pending", "Deploying", "the control plane is being deployed"
+
+
+def _problem(stateful_set: Object | None) -> tuple[str, str] | None:
+    """Return reason and message of what the hypervisor found wrong."""
+    reason, found, message = str((stateful_set or {}).get("problem") or "").partition(": ")
+    return (reason, message) if found and reason.isalnum() else None
 
 
 def _why_not(name: str, pod: Object | None) -> str:

@@ -22,7 +22,7 @@ from loft.tenancy.virtualcluster import plan as planning
 from loft.tenancy.virtualcluster.deployer import MANAGER, Deployer, Session
 from loft.tenancy.virtualcluster.plan import Observed
 from loft.tenancy.virtualcluster.release import RELEASE, is_first, others, release_key, release_name
-from loft.tenancy.virtualcluster.status import status_of
+from loft.tenancy.virtualcluster.status import PROBLEM, status_of
 from loft.tenancy.virtualcluster.steps import Memory, Steps
 from loft.tenancy.virtualcluster.values import Composed, Facts, compose
 
@@ -37,6 +37,7 @@ def lean(stateful_set: Object) -> Object:
     kept = ("name", "namespace", "uid", "resourceVersion")
     return {
         "metadata": {key: metadata[key] for key in kept if key in metadata},
+        "problem": (metadata.get("annotations") or {}).get(PROBLEM, ""),
         "status": {"readyReplicas": status.get("readyReplicas") or 0},
     }
 

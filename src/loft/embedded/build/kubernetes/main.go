@@ -76,7 +76,7 @@ func main() {
 		os.Args = os.Args[1:]
 	}
 	name := filepath.Base(os.Args[0])
-	if path := os.Getenv(waitVariable); path != "" {
+	if path := os.Getenv(waitVariable); path != "" && name != "store" {
 		waitFor(name, path)
 	}
 	if percent, err := strconv.Atoi(os.Getenv(startVariable)); err == nil {
@@ -84,7 +84,21 @@ func main() {
 	}
 	switch name {
 	case "etcd":
+		if folder := os.Getenv(folderVariable); folder != "" {
+			if err := takeRestored(folder); err != nil {
+				fmt.Fprintln(os.Stderr, "etcd: the restored store cannot be taken:", err)
+				os.Exit(1)
+			}
+		}
+		if os.Getenv(endpointVariable) != "" {
+			go tendStore()
+		}
 		etcdmain.Main(os.Args)
+	case "store":
+		if err := store(os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, "store:", err)
+			os.Exit(1)
+		}
 	case "kubectl":
 		if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
 			kubectlutil.CheckErr(err)
