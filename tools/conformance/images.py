@@ -51,6 +51,7 @@ _HOOKS = (
     *(f"ln -sf /bin/busybox $1/usr/local/bin/{name}" for name in _APPLETS),
     # Specs look for variables whose names are none of a shell's: bash keeps them, dash does not.
     "ln -sf bash $1/bin/sh",
+    "ln -sf /sbin/sysctl $1/bin/sysctl",
 )
 
 
@@ -60,7 +61,7 @@ def registry_list() -> str:
 
 
 def _system(progress: Progress) -> Path:
-    key = sha("e2e-1", layers.DEBIAN_SUITE, *_PACKAGES, *_HOOKS)
+    key = sha("e2e-2", layers.DEBIAN_SUITE, *_PACKAGES, *_HOOKS)
     return layers.cached("e2e", key, lambda path: layers.debian(path, _PACKAGES, progress, _HOOKS))
 
 
@@ -108,6 +109,10 @@ def _made(progress: Progress) -> dict[str, tuple[list[Path], ImageConfig]]:
         ),
         "nonroot:1.5": (_agnhost(progress), ImageConfig(entrypoint=("/agnhost",), command=("pause",), user="1234")),
         "sample-apiserver:1.29.2": ([*system, api], ImageConfig(entrypoint=("/kube-sample-apiserver",))),
+        "nonewprivs:1.4": (
+            [*system, _files("nnp", {"usr/local/bin/nnp": programs.program("nnp")}, 0o4755)],
+            ImageConfig(command=("nnp",)),
+        ),
         "pause:3.10.2": ([layers.binary("pause", "/pause")], ImageConfig(entrypoint=("/pause",), user="65535")),
         "etcd:3.6.8-0": (
             [*system, layers.binary("kubernetes", "/usr/local/bin/kubernetes", ("etcd",))],

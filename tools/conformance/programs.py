@@ -14,11 +14,13 @@ SUITE = Path(__file__).parent / "suite"
 PROGRAMS = {
     "e2e.test": ("test", "-c", "-trimpath"),
     "agnhost": ("build", "-trimpath"),
+    "nnp": ("build", "-trimpath"),
     "sample-apiserver": ("build", "-trimpath"),
 }
 _PACKAGES = {
     "e2e.test": ".",
     "agnhost": "k8s.io/kubernetes/test/images/agnhost",
+    "nnp": "k8s.io/kubernetes/test/images/nonewprivs",
     "sample-apiserver": "k8s.io/sample-apiserver",
 }
 _VERSION = "k8s.io/component-base/version"
