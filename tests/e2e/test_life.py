@@ -18,6 +18,7 @@ from loft.pki.authority import issue, new_authority
 OLDER = "v1.35.4"
 
 pytestmark = pytest.mark.timeout(600)
+LONG = pytest.mark.skipif(not os.environ.get("LOFT_E2E_LONG"), reason="one of the long ones: make test-long")
 
 
 @pytest.fixture
@@ -94,6 +95,7 @@ def older(machine):
     return OLDER
 
 
+@LONG
 def test_an_older_minor_version_beside_the_hosts_is_upgraded_in_place_and_never_back(made, machine, older):
     # The image of the version, also where others are being worked on.
     own = {"kubernetes.image": f"loft.sh/kubernetes:{older}"}
@@ -139,7 +141,7 @@ spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
 """
 
 
-@pytest.mark.parametrize("replicas", [1, 3])
+@pytest.mark.parametrize("replicas", [1, pytest.param(3, marks=LONG)])
 def test_a_snapshot_brings_back_what_was_and_touches_no_stranger(made, machine, tmp_path, replicas):
     cluster = made(f"snap{replicas}", **{"controlPlane.replicas": replicas})
     where = ("--space", cluster.namespace, "--kubeconfig", machine.environment["KUBECONFIG"])
@@ -186,6 +188,7 @@ def problem_of(machine, cluster):
     return found.get("annotations", {}).get("loft.sh/problem", "")
 
 
+@LONG
 def test_a_full_store_says_so_and_opens_again_when_there_is_space(made, machine, tmp_path):
     refused = VirtualCluster(machine, "life-full", tmp_path).helm(
         "template", {"storage.size": "608Mi", "storage.limit": "1Gi"}, check=False
@@ -211,7 +214,7 @@ def test_a_full_store_says_so_and_opens_again_when_there_is_space(made, machine,
     wait_for(lambda: cluster.answers("web"))
 
 
-@pytest.mark.parametrize("seconds", [0, 3, 8])
+@pytest.mark.parametrize("seconds", [pytest.param(0, marks=LONG), 3, pytest.param(8, marks=LONG)])
 def test_removed_at_any_moment_of_its_creation_nothing_stays(made, machine, tmp_path, seconds):
     cluster = VirtualCluster(machine, f"life-half{seconds}", tmp_path)
     cluster.remove()
@@ -252,6 +255,7 @@ def test_a_hypervisor_that_is_killed_while_it_works_leaves_nothing_double_and_no
     wait_for(lambda: not cluster.left(), 60)
 
 
+@LONG
 def test_people_outside_reach_it_by_a_load_balancer_with_the_kubeconfig_made_for_them(made, machine, tmp_path):
     target = {"exportKubeConfig.secrets[0].name": "for-people", "exportKubeConfig.secrets[0].namespace": "life-people"}
     machine.kubectl("create", "namespace", "life-people")
@@ -321,6 +325,7 @@ def certificate_files(folder):
     return [f"--from-file={folder / name}" for name in ("ca.crt", "tls.crt", "tls.key")]
 
 
+@LONG
 def test_two_virtual_clusters_in_one_external_etcd_know_nothing_of_each_other(made, machine, tmp_path):
     files = certificate_files(tmp_path)
     machine.kubectl("create", "namespace", "life-etcd")
@@ -352,7 +357,7 @@ def test_two_virtual_clusters_in_one_external_etcd_know_nothing_of_each_other(ma
         machine.kubectl("delete", "namespace", "life-etcd", "--timeout=60s")
 
 
-@pytest.mark.parametrize("seconds", [0, 4])
+@pytest.mark.parametrize("seconds", [pytest.param(0, marks=LONG), 4])
 def test_deleted_through_the_platform_before_it_runs_nothing_stays(platform, machine, tmp_path, seconds):
     user = platform.admin("life")
     cluster = VirtualCluster(machine, f"life-early{seconds}", tmp_path)
@@ -377,7 +382,7 @@ def test_a_space_that_goes_takes_its_virtual_cluster_along_while_it_starts(platf
     assert machine.kubectl("get", "namespace", "life-space", check=False).returncode
 
 
-@pytest.mark.skipif(not os.environ.get("LOFT_E2E_LONG"), reason="takes a quarter of an hour: LOFT_E2E_LONG=1")
+@LONG
 @pytest.mark.timeout(1500)
 def test_certificates_are_renewed_through_two_lifetimes_and_all_goes_on(made, machine):
     cluster = made("certs", **{"controlPlane.replicas": 3, "certificates.validityMinutes": 5})
