@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import yaml
 from starlette.requests import Request
 
 from loft.api.meta import Kind
@@ -13,6 +12,7 @@ from loft.api.schema import Schema
 from loft.apiserver.call import Call, Change, Object
 from loft.apiserver.fields import unknown_fields
 from loft.apiserver.refusal import Cause, bad_request, invalid, unsupported_media
+from loft.core import yamltext
 from loft.core.resource import Resource
 from loft.kube.errors import ApiError
 from loft.kube.request import PATCH_TYPES
@@ -23,7 +23,6 @@ YAML_BYTES_MAX = 256 * 1024
 """YAML is slow to read; clients that send more use JSON."""
 
 JSON_TYPES = ("application/json", "application/yaml")
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _KINDS = {media: kind for kind, media in PATCH_TYPES.items() if kind != "strategic"}
 
 
@@ -134,9 +133,7 @@ def _yaml(data: bytes) -> Any:
     if len(data) > YAML_BYTES_MAX:
         raise ApiError(413, "RequestEntityTooLarge", f"YAML larger than {YAML_BYTES_MAX} bytes; send JSON")
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(data, Loader=_LOADER)):
-            raise bad_request("YAML aliases (*name) are not accepted")
         # Through JSON, so that only what JSON can say comes through (no dates, no binary).
-        return msgspec.json.decode(msgspec.json.encode(yaml.load(data, Loader=_LOADER)))
-    except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
+        return msgspec.json.decode(msgspec.json.encode(yamltext.load(data)))
+    except (TypeError, ValueError, RecursionError) as error:
         raise bad_request(f"the body is not YAML: {error}") from None

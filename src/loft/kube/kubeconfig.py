@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import msgspec
-import yaml
+
+from loft.core import yamltext
 
 if TYPE_CHECKING:
     from loft.kube.config import Endpoint, ExecPlugin
@@ -125,12 +126,11 @@ def parse(data: bytes, directory: Path) -> Config:
 
     Raises: ValueError for what is not YAML or has a field of the wrong type.
     """
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        tree = yaml.load(data, Loader=loader)
+        tree = yamltext.load(data, aliases=True)
         config = msgspec.convert({} if tree is None else tree, Config)
-    except yaml.YAMLError as error:
-        raise ValueError(f"not YAML: {' '.join(str(error).split())[:200]}") from error
+    except yamltext.NotYaml as error:
+        raise ValueError(f"not YAML: {error}") from error
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from error
     except RecursionError as error:

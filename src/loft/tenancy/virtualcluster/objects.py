@@ -6,8 +6,8 @@ import base64
 from typing import Any
 
 import msgspec
-import yaml
 
+from loft.core import yamltext
 from loft.core.resource import KNOWN, SECRETS, SERVICES, Resource
 from loft.kube.client import Client
 from loft.kube.config import ConfigError, Endpoint, parse_kubeconfig
@@ -26,11 +26,9 @@ class ObjectsError(Exception):
 def documents(text: str) -> list[Object]:
     """Read manifests; Lists are taken apart. Pure. Raises: ObjectsError."""
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise ObjectsError("spec.objects: YAML aliases (*name) are not supported")
-        found = [document for document in yaml.safe_load_all(text) if document is not None]
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ObjectsError(f"spec.objects is not valid YAML: {' '.join(str(error).split())[:300]}") from error
+        found = [document for document in yamltext.load_all(text) if document is not None]
+    except yamltext.NotYaml as error:
+        raise ObjectsError(f"spec.objects is not valid YAML: {error}") from error
     flat: list[Object] = []
     for document in found:
         if not isinstance(document, dict):

@@ -12,9 +12,9 @@ import re
 from typing import Any
 
 import msgspec
-import yaml
 
 from loft.api.virtualcluster import VirtualClusterSpec
+from loft.core import yamltext
 
 Values = dict[str, Any]
 
@@ -164,12 +164,9 @@ def _unsupported(spec: VirtualClusterSpec, facts: Facts) -> Refusal | None:
 def parse(text: str) -> Values | Refusal:
     """Read values as YAML; only what JSON can say, without aliases (which can grow without bound)."""
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            return Refusal("InvalidValues", "spec.helmRelease.values: YAML aliases (*name) are not supported")
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        detail = " ".join(str(error).split())[:300]
-        return Refusal("InvalidValues", f"spec.helmRelease.values is not valid YAML: {detail}")
+        found = yamltext.load(text)
+    except yamltext.NotYaml as error:
+        return Refusal("InvalidValues", f"spec.helmRelease.values is not valid YAML: {error}")
     if found is None:
         return {}
     if not isinstance(found, dict):
