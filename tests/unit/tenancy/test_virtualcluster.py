@@ -171,6 +171,8 @@ def test_removal_goes_from_release_to_finalizer() -> None:
     )
     steps = plan(Observed(virtual_cluster=going, leftovers=left), FACTS).steps
     assert [(step.name, step.uid) for step in steps if isinstance(step, Delete)] == [("p", "1"), ("data-vc-0", "2")]
+    graces = [step.grace_s for step in steps if isinstance(step, Delete)]
+    assert graces == [20, None], "a tenant's Pod with minutes of grace holds nothing up"
     last = plan(Observed(virtual_cluster=going), FACTS).steps
     assert [type(step) for step in last] == [RemoveDeployer, Patch]
 

@@ -14,7 +14,7 @@ import msgspec
 
 from loft.api.virtualcluster import VirtualCluster
 from loft.core.action import Action, Delete, Patch
-from loft.core.resource import VIRTUALCLUSTERS, Resource
+from loft.core.resource import PODS, VIRTUALCLUSTERS, Resource
 from loft.tenancy.virtualcluster.release import release_name
 from loft.tenancy.virtualcluster.values import Composed, Facts, Refusal, compose
 
@@ -29,6 +29,8 @@ MANAGED_BY = "vcluster.loft.sh/managed-by"
 """Label of host objects that the hypervisor made, with the name of the virtual cluster."""
 POLL_S = 0.3
 STARTING_S = 2.0
+REMOVAL_GRACE_S = 20
+"""Pods of a virtual cluster that is deleted get no more time than this, whatever their tenants wrote."""
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
@@ -230,8 +232,11 @@ def _removal(observed: Observed, *, keeps_volumes: bool) -> Decision:
 
 
 def _delete(cluster: VirtualCluster, item: Leftover) -> Delete:
-    # Deleting again what is going already changes nothing.
-    return Delete(item.resource, cluster.metadata.namespace, item.name, uid=item.uid, propagation="Background")
+    # Deleting again what is going already changes nothing, but that a longer grace of a tenant's Pod becomes shorter.
+    grace_s = REMOVAL_GRACE_S if item.resource == PODS else None
+    return Delete(
+        item.resource, cluster.metadata.namespace, item.name, item.uid, grace_s=grace_s, propagation="Background"
+    )
 
 
 def is_volume_of(name: str, claim: str) -> bool:
