@@ -9,9 +9,11 @@ from typing import Any
 
 IMAGE = "loft.sh/coredns:v1.15.0"
 NAMESPACE = "kube-system"
+PORT = 53
+"""The pods listen on it too: NetworkPolicies see their ports, and everybody writes 53 into those."""
 
 COREFILE = """\
-.:1053 {
+.:53 {
     errors
     health :8080 {
         lameduck 5s
@@ -35,7 +37,7 @@ def manifests(cluster_ip: str) -> list[dict[str, Any]]:
     """Return DNS for a cluster whose pods ask `cluster_ip`."""
     labels = {"k8s-app": "kube-dns"}
     metadata = {"name": "coredns", "namespace": NAMESPACE, "labels": labels}
-    ports = [("dns", "UDP", 53, 1053), ("dns-tcp", "TCP", 53, 1053), ("metrics", "TCP", 9153, 9153)]
+    ports = [("dns", "UDP", PORT, PORT), ("dns-tcp", "TCP", PORT, PORT), ("metrics", "TCP", 9153, 9153)]
     return [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
         *_roles(),
@@ -89,7 +91,11 @@ def _pod() -> dict[str, Any]:
         "serviceAccountName": "coredns",
         "dnsPolicy": "Default",
         "priorityClassName": "system-cluster-critical",
-        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "securityContext": {
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+            "sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": str(PORT)}],
+        },
         "containers": [
             {
                 "name": "coredns",
@@ -97,8 +103,8 @@ def _pod() -> dict[str, Any]:
                 "imagePullPolicy": "IfNotPresent",
                 "args": ["-conf", "/etc/coredns/Corefile"],
                 "ports": [
-                    {"name": "dns", "containerPort": 1053, "protocol": "UDP"},
-                    {"name": "dns-tcp", "containerPort": 1053, "protocol": "TCP"},
+                    {"name": "dns", "containerPort": PORT, "protocol": "UDP"},
+                    {"name": "dns-tcp", "containerPort": PORT, "protocol": "TCP"},
                 ],
                 "resources": {"requests": {"cpu": "20m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
                 "readinessProbe": {"httpGet": {"path": "/ready", "port": 8181}, "periodSeconds": 2},
