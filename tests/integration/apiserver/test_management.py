@@ -333,7 +333,8 @@ def test_the_api_server_in_front_publishes_our_documents(bed: Bed) -> None:
         time.sleep(1)
     assert "sh.loft.cluster.v1.Space" in merged and "sh.loft.management.v1.Self" in merged
     groups = bed.kubectl("api-resources", "--api-group=cluster.loft.sh", "-o", "name").split()
-    assert groups == ["spaces.cluster.loft.sh", "virtualclusters.cluster.loft.sh"]
+    kinds = ("spaces", "virtualclusterclaims", "virtualclusters")
+    assert groups == [f"{kind}.cluster.loft.sh" for kind in kinds]
 
 
 def test_a_streamed_list_ends_with_a_bookmark(bed: Bed) -> None:
