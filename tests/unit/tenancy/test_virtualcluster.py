@@ -81,6 +81,7 @@ def test_a_tenants_values_win_over_defaults_and_lose_against_the_platform() -> N
         ("serviceCIDR: 10.0.0.0/8", "serviceCIDR"),
         ("storage.evil: 1", "[storage.evil]"),
         ("storageClasses: ['*']", "storageClasses"),
+        ("externalEtcd: {endpoints: ['https://10.0.0.1:2379']}", "externalEtcd.endpoints"),
     ],
 )
 def test_what_a_tenant_may_not_set_is_refused_by_name(values: str, named: str) -> None:

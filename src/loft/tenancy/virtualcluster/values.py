@@ -47,7 +47,6 @@ TENANT_VALUES = (
     "metrics",
     "exportKubeConfig",
     "expose",
-    "externalEtcd",
     "kubernetes.version",
     "scheduler",
     "storage",
