@@ -45,6 +45,7 @@ def wrote(cluster, name):
     return cluster("apply", "-f", "-", stdin=body, check=False).returncode == 0
 
 
+@LONG
 def test_three_replicas_outlive_the_death_of_any_of_them(made, machine):
     cluster = made("ha", **{"controlPlane.replicas": 3})
     cluster.deploy("web", replicas=3)
@@ -230,6 +231,7 @@ def test_removed_at_any_moment_of_its_creation_nothing_stays(made, machine, tmp_
         cluster.remove()
 
 
+@LONG
 def test_a_host_namespace_that_goes_takes_a_running_virtual_cluster_along(made, machine):
     cluster = made("going")
     cluster.deploy("web", replicas=3)
@@ -237,6 +239,7 @@ def test_a_host_namespace_that_goes_takes_a_running_virtual_cluster_along(made, 
     wait_for(lambda: machine.kubectl("get", "namespace", cluster.namespace, check=False).returncode, 60)
 
 
+@LONG
 def test_a_hypervisor_that_is_killed_while_it_works_leaves_nothing_double_and_nothing_behind(made, machine):
     cluster = made("killed")
     # No more often: the kubelet waits longer and longer before it starts a container again.
