@@ -35,6 +35,7 @@ SPEC_S = 900
 VALUES = {
     "scheduler": {"enabled": True},
     "hostNodes": {"enabled": True},
+    "isolation": {"podSecurityStandard": "privileged"},
     "storage": {"persistence": False},
     "controlPlane": {"resources": {"apiServer": {"limits": {"memory": "4Gi"}}}},
 }

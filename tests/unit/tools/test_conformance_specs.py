@@ -61,4 +61,4 @@ def test_the_report_names_what_passes_on_the_host_only():
     page = report.text([DNS, PODS, TAINTS], host, virtual, "v1.36.3")
     assert f"- {DNS}: failed. no address\n" in page
     assert f"- {PODS}: failed. no node\\|two\n" in page
-    assert f"- {TAINTS}: not run yet\n" in page
+    assert "- 1 specs were not run yet\n" in page
