@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from loft.cli import contexts, direct, exitcode, snapshots, virtual_clusters
+import click
+
+from loft.cli import contexts, direct, exitcode, names, snapshots, virtual_clusters
 from loft.cli.app import Session
 from loft.cli.failure import Failure
 from loft.cli.platform_api import connect
@@ -41,6 +43,19 @@ ASK_READY = (
     "--raw=/readyz",
 )
 """Anybody may ask that."""
+
+
+def located(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options by which `reached` finds a virtual cluster."""
+    for option in (
+        click.option(
+            "--kubeconfig", default="", help="Use this kubeconfig of the host cluster instead of an instance."
+        ),
+        click.option("--space", type=names.SPACE, default="", help="The space to use."),
+        click.option("--cluster", type=names.CLUSTER, default="", help="The cluster to use."),
+    ):
+        command = option(command)
+    return command
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from loft.apiserver.declaration import Sight
 from loft.apiserver.refusal import Cause, invalid, not_found
 from loft.apiserver.store import Refusing
 from loft.cluster import owner
-from loft.cluster.policy import Find, require_assign
-from loft.cluster.spaceview import SPACES, to_namespace
+from loft.cluster.policy import Find, default_owner, require_assign
+from loft.cluster.spaceview import SPACES, owner_of, to_namespace
 from loft.core.resource import NAMESPACES, VIRTUALCLUSTERS, Resource
 from loft.kube.client import Client
 from loft.kube.errors import ApiError, Conflict, NotFound
@@ -60,18 +60,17 @@ class Claims(Refusing):
         """Give a warm virtual cluster to its owner. Raises: NotFound when none is free."""
         spec = obj.get("spec") or {}
         name = spec.get("virtualCluster") or ""
-        user, team = spec.get("user") or "", spec.get("team") or ""
         if not _NAME.fullmatch(name):
             text = "use at most 40 characters a-z, 0-9 and -, beginning with a letter, ending with a letter or digit"
             raise invalid(CLAIMS, name, Cause("spec.virtualCluster", text))
-        if user and team:
+        if all(owner_of(obj)):
             raise invalid(CLAIMS, name, Cause("spec", "set user or team, not both"))
-        if not user and not team:
-            user, team = call.caller.user_name, "" if call.caller.user_name else call.caller.team_name
+        wish = spec if any(owner_of(obj)) else spec | default_owner(call.caller)
+        user, team = owner_of({"spec": wish})
         await require_assign(self._reviewer, call.caller, name, user, team)
         for cluster in ready(self._clusters.list()):
             space = cluster["metadata"]["namespace"]
-            if call.dry_run or await self._claim(cluster, spec | {"user": user, "team": team}):
+            if call.dry_run or await self._claim(cluster, wish):
                 return _answer(spec, space)
         raise not_found(CLAIMS, "free")
 

@@ -95,6 +95,13 @@ class VirtualClusterPolicy:
         return Sight(show=lambda obj: obj if obj["metadata"].get("namespace") in allowed else None)
 
 
+def default_owner(caller: Caller) -> Object:
+    """Return whose a space becomes when nobody is named: the caller's; nobody's for callers not of the platform."""
+    if caller.user_name:
+        return {"user": caller.user_name}
+    return {"team": caller.team_name} if caller.team_name else {}
+
+
 async def require_assign(reviewer: Reviewer, caller: Caller, name: str, user: str, team: str) -> None:
     """Check that the caller may make this user or team (or nobody) the owner of a space.
 

@@ -15,7 +15,7 @@ from loft.apiserver.call import Call, Change, Event, ListOptions, Object, Page, 
 from loft.apiserver.refusal import Cause, already_exists, bad_request, invalid, not_found
 from loft.cluster import owner
 from loft.cluster.naming import why_not
-from loft.cluster.policy import require_assign, require_protected
+from loft.cluster.policy import default_owner, require_assign, require_protected
 from loft.cluster.spaceview import SPACES, is_space, owner_of, protected_changes, to_namespace, to_space
 from loft.core.diff import apply_merge_patch
 from loft.core.resource import NAMESPACES
@@ -58,7 +58,7 @@ class Spaces:
         name = space["metadata"]["name"]
         self._refuse_unsupported(space)
         if owner_of(space) == ("", ""):
-            space["spec"] = (space.get("spec") or {}) | _default_owner(call)
+            space["spec"] = (space.get("spec") or {}) | default_owner(call.caller)
         await self._check(call, {}, space, created=True)
         try:
             namespace = await self._namespaces.create(call, to_namespace(space))
@@ -131,7 +131,7 @@ class Spaces:
             if await self._client.find(NAMESPACES, call.name) is not None:
                 raise already_exists(SPACES, call.name, "a namespace that is no space has this name; choose another")
             if owner_of(space) == ("", ""):
-                space["spec"] = (space.get("spec") or {}) | _default_owner(call)
+                space["spec"] = (space.get("spec") or {}) | default_owner(call.caller)
         before = {} if creating else await self.get(call)
         if before:
             space = _owner_kept(before, space)
@@ -197,14 +197,6 @@ class Spaces:
             name = space["metadata"].get("name", "")
             text = "not supported: create the objects in the namespace after the space"
             raise invalid(SPACES, name, Cause("spec.objects", text, "FieldValueForbidden"))
-
-
-def _default_owner(call: Call) -> Object:
-    """Return whose space it becomes when it says nothing: the caller's; nobody's for callers not of the platform."""
-    caller = call.caller
-    if caller.user_name:
-        return {"user": caller.user_name}
-    return {"team": caller.team_name} if caller.team_name else {}
 
 
 def _owner_kept(before: Object, space: Object) -> Object:

@@ -22,6 +22,7 @@ from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.texts import virtual_text
 from loft.hypervisor.egress_rules import Target
 from loft.hypervisor.http1 import Connection, Exchange
+from loft.hypervisor.serving import secured
 from loft.hypervisor.splice import Stream
 from loft.hypervisor.sync_world import World
 from loft.kube.client import Client
@@ -31,7 +32,6 @@ from loft.kube.failpoint import failpoint
 log = logging.getLogger(__name__)
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
-HANDSHAKE_S = 10.0
 PATH = "/services"
 FREED_WAIT_S = 3.0
 """How long to wait for an address that a Service of this virtual cluster, deleted a moment ago, still holds."""
@@ -56,14 +56,8 @@ class ServiceAdmission:
 
     async def serve(self, _: Target, stream: Stream) -> None:
         """Serve one connection until it ends."""
-        reader, writer = stream
-        try:
-            async with asyncio.timeout(HANDSHAKE_S):
-                await writer.start_tls(self._context())
-        except (OSError, TimeoutError) as error:
-            log.info("webhook connection: TLS failed: %s", error)
-            return
-        await Connection(reader, writer).serve(self._handle)
+        if await secured(stream, self._context(), "webhook connection"):
+            await Connection(*stream).serve(self._handle)
 
     async def _handle(self, exchange: Exchange) -> None:
         if exchange.request.method != "POST" or exchange.request.path != PATH:

@@ -25,7 +25,7 @@ from loft.hypervisor.kubelet_routes import NodeCall, PodCall, Unsupported, host_
 from loft.hypervisor.metrics import HostMetrics
 from loft.hypervisor.metrics_plan import Measured, summary
 from loft.hypervisor.neighbours import Neighbours
-from loft.hypervisor.serving import peer_name
+from loft.hypervisor.serving import secured
 from loft.hypervisor.splice import Stream, splice
 from loft.kube.client import Client
 from loft.kube.errors import ApiError
@@ -33,7 +33,6 @@ from loft.kube.request import Request
 
 log = logging.getLogger(__name__)
 
-HANDSHAKE_S = 10.0
 UPGRADE_HEADERS = (
     "Upgrade",
     "X-Stream-Protocol-Version",
@@ -68,21 +67,14 @@ class Kubelet:
 
     async def serve(self, target: Target, stream: Stream) -> None:
         """Serve one connection to the node with this address until it ends."""
-        reader, writer = stream
-        try:
-            async with asyncio.timeout(HANDSHAKE_S):
-                await writer.start_tls(self._context(target.address))
-        except (OSError, TimeoutError) as error:
-            log.info("kubelet connection for %s: TLS failed: %s", target.address, error)
-            return
-        if peer_name(writer.get_extra_info("ssl_object")) != self._client_name:
-            log.warning("kubelet connection for %s: not the API server's certificate", target.address)
+        what = f"kubelet connection for {target.address}"
+        if not await secured(stream, self._context(target.address), what, client_name=self._client_name):
             return
 
         async def handle(exchange: Exchange) -> None:
             await self._handle(target.address, exchange)
 
-        await Connection(reader, writer).serve(handle)
+        await Connection(*stream).serve(handle)
 
     async def _handle(self, address: str, exchange: Exchange) -> None:
         request = exchange.request

@@ -29,7 +29,7 @@ from loft.hypervisor.metrics_plan import (
     group_objects,
     parse,
 )
-from loft.hypervisor.serving import peer_name
+from loft.hypervisor.serving import secured
 from loft.hypervisor.splice import Stream
 from loft.hypervisor.sync_world import World
 from loft.kube.client import Client
@@ -38,7 +38,6 @@ from loft.kube.request import Request
 
 log = logging.getLogger(__name__)
 
-HANDSHAKE_S = 10.0
 FRESH_S = 2.0
 """Figures are this old at most; the host measures every 15 s, and tenants may ask as often as they like."""
 LOOK_S = 30.0
@@ -117,17 +116,8 @@ class MetricsApi:
 
     async def serve(self, _: Target, stream: Stream) -> None:
         """Serve one connection until it ends."""
-        reader, writer = stream
-        try:
-            async with asyncio.timeout(HANDSHAKE_S):
-                await writer.start_tls(self._context())
-        except (OSError, TimeoutError) as error:
-            log.info("metrics connection: TLS failed: %s", error)
-            return
-        if peer_name(writer.get_extra_info("ssl_object")) != self._client_name:
-            log.warning("metrics connection: not the API server's certificate")
-            return
-        await Connection(reader, writer).serve(self._handle)
+        if await secured(stream, self._context(), "metrics connection", client_name=self._client_name):
+            await Connection(*stream).serve(self._handle)
 
     async def _handle(self, exchange: Exchange) -> None:
         request = exchange.request

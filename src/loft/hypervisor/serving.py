@@ -1,7 +1,9 @@
-"""TLS contexts for what the hypervisor serves: the kubelet API of virtual nodes and the admission webhook."""
+"""TLS for what the hypervisor serves: the kubelet API of virtual nodes, the admission webhook, metrics.k8s.io."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import ssl
 from datetime import UTC, datetime
@@ -9,7 +11,12 @@ from pathlib import Path
 
 from loft.hypervisor.certificates import metrics_pair, node_serving_pair, webhook_pair
 from loft.hypervisor.metrics_plan import SERVER_NAME
+from loft.hypervisor.splice import Stream
 from loft.pki.authority import KeyPair, due
+
+log = logging.getLogger(__name__)
+
+HANDSHAKE_S = 10.0
 
 
 def server_context(pair: KeyPair, *, client_ca: bytes = b"") -> ssl.SSLContext:
@@ -39,6 +46,28 @@ def peer_name(tls: ssl.SSLObject | None) -> str:
             if isinstance(pair, tuple) and pair[0] == "commonName":
                 return str(pair[1])
     return ""
+
+
+async def secured(stream: Stream, context: ssl.SSLContext, what: str, *, client_name: str = "") -> bool:
+    """Make a connection speak TLS; return whether it may be served.
+
+    Args:
+        stream: as it was accepted.
+        context: the server's; where a client is asked for, it asks for its certificate.
+        what: says in the log which connection it is.
+        client_name: who alone may call, "" when that is known already.
+    """
+    writer = stream[1]
+    try:
+        async with asyncio.timeout(HANDSHAKE_S):
+            await writer.start_tls(context)
+    except (OSError, TimeoutError) as error:
+        log.info("%s: TLS failed: %s", what, error)
+        return False
+    if client_name and peer_name(writer.get_extra_info("ssl_object")) != client_name:
+        log.warning("%s: not the API server's certificate", what)
+        return False
+    return True
 
 
 class ServingContexts:

@@ -15,9 +15,7 @@ from loft.cli.app import Session
 @click.command()
 @click.argument("name", type=names.VIRTUAL_CLUSTER)
 @click.option("--to", "place", required=True, metavar="FILE|pvc://CLAIM/FILE", help="Where the snapshot is written.")
-@click.option("--cluster", type=names.CLUSTER, default="", help="The cluster to use.")
-@click.option("--space", type=names.SPACE, default="", help="The space to use.")
-@click.option("--kubeconfig", default="", help="Use this kubeconfig of the host cluster instead of an instance.")
+@store.located
 @click.pass_obj
 def command(session: Session, /, name: str, place: str, **given: Any) -> None:
     """Take a snapshot of the virtual cluster NAME; it goes on meanwhile.

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from loft.api.virtualcluster import VirtualClusterSpec
-from loft.core.resource import SECRETS, SERVICES, split_key
+from loft.core.resource import SECRETS, SERVICES, object_key, split_key
 from loft.kube.client import Client
 from loft.kube.controller import Controller
 from loft.kube.errors import ApiError, Forbidden
@@ -101,7 +101,7 @@ class Ways:
 
     def _restart_release(self, release: str) -> None:
         for cluster in self._clusters.by_index(RELEASE, release):
-            self._restart(f"{cluster['metadata']['namespace']}/{cluster['metadata']['name']}")
+            self._restart(object_key(cluster))
 
     def _restart(self, key: str) -> None:
         self._tries.pop(key, None)

@@ -12,7 +12,7 @@ import msgspec
 
 from loft.api.virtualcluster import VirtualCluster, VirtualClusterStatus
 from loft.core.action import Patch
-from loft.core.resource import NAMESPACES, PODS, STATEFULSETS, VIRTUALCLUSTERS
+from loft.core.resource import NAMESPACES, PODS, STATEFULSETS, VIRTUALCLUSTERS, object_key
 from loft.kube.client import Client
 from loft.kube.controller import Controller
 from loft.kube.errors import Conflict, NotFound
@@ -87,11 +87,11 @@ class VirtualClusters:
     def _on_cluster(self, key: str, old: Object | None, new: Object | None) -> None:
         self._controller.enqueue(key)
         for other in self._clusters.by_index(RELEASE, release_key(new or old or {})):
-            self._controller.enqueue(f"{other['metadata']['namespace']}/{other['metadata']['name']}")
+            self._controller.enqueue(object_key(other))
 
     def _on_stateful_set(self, release: str, old: Object | None, new: Object | None) -> None:
         for cluster in self._clusters.by_index(RELEASE, release):
-            key = f"{cluster['metadata']['namespace']}/{cluster['metadata']['name']}"
+            key = object_key(cluster)
             if new is None and (memory := self._memories.get(key)):
                 memory.deployed_digest = ""
             self._controller.enqueue(key)
@@ -112,7 +112,7 @@ class VirtualClusters:
     def _inherited(self, cluster: Object) -> Memory:
         """Begin with what is known of the release, where a virtual cluster takes over one that runs already."""
         for other in self._clusters.by_index(RELEASE, release_key(cluster)):
-            known = self._memories.get(f"{other['metadata']['namespace']}/{other['metadata']['name']}")
+            known = self._memories.get(object_key(other))
             if known is not None and known.deployed_digest:
                 return Memory(deployed_digest=known.deployed_digest)
         return Memory()
