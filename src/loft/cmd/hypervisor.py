@@ -13,7 +13,8 @@ from asyncio import sslproto
 from pathlib import Path
 
 from loft.hypervisor.config import CONFIG_FILE, ConfigError, load_config, pod_from
-from loft.hypervisor.run import Places, run
+from loft.hypervisor.replica import Places
+from loft.hypervisor.run import run
 from loft.kube.config import ConfigError as KubeConfigError
 from loft.kube.config import from_environment
 from loft.kube.errors import ApiError

@@ -1,7 +1,8 @@
 """The hypervisor of one virtual cluster: everything that runs beside its API server, put together.
 
 In every replica: the egress proxy with kubelet and admission, renewal of certificates, probes. In one of them (the
-only one, or the leader): the sync engine, access rules, the API server's own Service, DNS, client certificates.
+only one, or the leader): the sync engine, what is kept inside (`inside.py`), client certificates. What a start waits
+for is in `readiness.py`.
 """
 
 from __future__ import annotations
@@ -10,93 +11,41 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
 from functools import partial
-from pathlib import Path
 
 import msgspec
 
-from loft.core.resource import (
-    APISERVICES,
-    CLUSTERROLEBINDINGS,
-    CLUSTERROLES,
-    CONFIGMAPS,
-    ENDPOINTS,
-    ENDPOINTSLICES,
-    MUTATINGWEBHOOKS,
-    SERVICEACCOUNTS,
-    SERVICES,
-)
+from loft.core.resource import CLUSTERROLES
 from loft.hypervisor import certs, problems, versions
-from loft.hypervisor.access import access_objects
-from loft.hypervisor.admission import PATH, ServiceAdmission
-from loft.hypervisor.admission_plan import webhook_configuration
-from loft.hypervisor.apiservice import endpoint_objects, plan_service
-from loft.hypervisor.bootstrap import apply_all
-from loft.hypervisor.certificates import (
-    CREDENTIAL_FILE,
-    FRONT_PROXY_USER,
-    KUBELET_CLIENT_USER,
-    check_interval_s,
-)
-from loft.hypervisor.config import ACCESS_KEY, Config, ConfigError, Pod, parse_access
-from loft.hypervisor.control_plane_files import API_SERVER, EGRESS_SOCKET
+from loft.hypervisor.admission import ServiceAdmission
+from loft.hypervisor.certificates import FRONT_PROXY_USER, KUBELET_CLIENT_USER, check_interval_s
+from loft.hypervisor.config import Config, Pod
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.names import Names
 from loft.hypervisor.core.objects import Object
-from loft.hypervisor.dns import dns_objects
 from loft.hypervisor.egress import Egress, Ways
-from loft.hypervisor.health import PORT, Health
-from loft.hypervisor.keeper import Keeper
+from loft.hypervisor.health import Health
+from loft.hypervisor.inside import WEBHOOK_PORT, Inside
 from loft.hypervisor.kubelet import Kubelet
-from loft.hypervisor.metrics import HostMetrics, MetricsApi, offer
+from loft.hypervisor.metrics import HostMetrics, MetricsApi
 from loft.hypervisor.neighbours import Neighbours
-from loft.hypervisor.replicas import follow_replicas
+from loft.hypervisor.readiness import Readiness
+from loft.hypervisor.replica import Places, Replica, virtual_endpoint
 from loft.hypervisor.serving import ServingContexts
 from loft.hypervisor.settings import OPTIONAL_KINDS, Settings
 from loft.hypervisor.sync import Syncer
 from loft.hypervisor.sync_world import World
-from loft.kube import request as requests
 from loft.kube.client import Client
-from loft.kube.config import Endpoint, ExecPlugin
-from loft.kube.controller import Controller
-from loft.kube.errors import AlreadyExists, ApiError
-from loft.kube.execute import Executor
-from loft.kube.informer import Informer
+from loft.kube.config import Endpoint
+from loft.kube.errors import ApiError
 from loft.kube.keep import keep_running, lasting
 from loft.kube.leader import Leader
-from loft.kube.request import Request
 
 log = logging.getLogger(__name__)
 
-POLL_S = 0.05
-BOOTSTRAP_ROLES = "poststarthook/rbac/bootstrap-roles"
-WEBHOOK_PORT = 10251
 UNSERVED_S = 12.0
 """How long one of several replicas leads while its own API server does not answer."""
 UNSERVED_CHECK_S = 2.0
-
-
-class Places(msgspec.Struct, frozen=True, kw_only=True):
-    """Where this process finds and offers things; tests run several on one machine."""
-
-    pki: Path = certs.PKI_ROOT
-    """The folder that holds the hypervisor's own folder, and in it the credential for the virtual API server."""
-    egress_socket: Path = Path(EGRESS_SOCKET)
-    api_server: str = API_SERVER
-    health_port: int = PORT
-    health_address: str = "0.0.0.0"
-    store_health: tuple[str, int] = problems.HEALTH_ADDRESS
-
-
-def virtual_endpoint(places: Places, ca: bytes) -> Endpoint:
-    """Return how the hypervisor reaches the virtual API server.
-
-    The credential is a file that is replaced when renewed, in the format of credential plugins: so the client asks
-    for it again in time, by the way it knows for certificates that end.
-    """
-    plugin = ExecPlugin(command="cat", args=(str(places.pki / CREDENTIAL_FILE),))
-    return Endpoint(server=places.api_server, ca_data=ca, exec_=plugin)
 
 
 class Hypervisor:
@@ -106,10 +55,9 @@ class Hypervisor:
         self.host, self.virtual = clients
         self.config, self.pod, self.places = config, pod, places
         self.names = Names(config.name, config.namespace)
-        self._ready = asyncio.Event()
-        self._missing = "starting"
+        self._replica = Replica(clients, config, pod, places)
+        self._readiness = Readiness(self._replica)
         self._problem = ""
-        self._began = time.monotonic()
 
     async def run(self, facts: certs.HostFacts, data: dict[str, bytes]) -> None:
         """Run until cancelled."""
@@ -158,13 +106,7 @@ class Hypervisor:
 
     async def check(self) -> str:
         """Return "" when the virtual cluster can be used, else what is missing."""
-        if not self._ready.is_set():
-            return self._missing
-        try:
-            await self.virtual.raw(Request("GET", "/readyz"))
-        except ApiError as error:
-            return f"the API server is not ready: {error.message}"
-        return ""
+        return await self._readiness.check()
 
     def figures(self) -> dict[str, float]:
         """Return counters for /metrics."""
@@ -174,26 +116,25 @@ class Hypervisor:
         for result, count in self.admission.counts.items():
             found[f'loft_hypervisor_admission_total{{result="{result}"}}'] = count
         found["loft_hypervisor_store_full"] = float(bool(self._problem))
-        return {**found, "loft_hypervisor_ready": float(self._ready.is_set())}
+        return {**found, "loft_hypervisor_ready": float(self._readiness.is_ready)}
 
     # The work of the one that leads
 
     async def _lead(self) -> None:
         publishing = asyncio.ensure_future(self._publish())
         try:
-            await self._api_usable()
-            keeper = self._keeper()
+            await self._readiness.api_usable()
+            inside = Inside(self._replica, self._data["webhook-ca.crt"], self._facts.service_ip)
             async with asyncio.TaskGroup() as group:
                 syncer = self.syncer if self.config.replicas == 1 else Syncer(self.host, self.virtual, self.settings)
-                group.create_task(lasting("keeper", keeper.run))
+                group.create_task(lasting("keeper", inside.keeper.run))
                 group.create_task(lasting("sync", syncer.run))
-                group.create_task(lasting("the API server's Service", self._own_service))
-                group.create_task(lasting("access rules", lambda: self._follow_access(keeper)))
+                group.create_task(lasting("the API server's Service", inside.own_service))
+                group.create_task(lasting("access rules", inside.access))
                 if self.config.metrics:
-                    ca = str(msgspec.to_builtins(self._data["webhook-ca.crt"]))
-                    group.create_task(keep_running("metrics", lambda: offer(self.metrics, ca, keeper.want)))
+                    group.create_task(keep_running("metrics", partial(inside.figures, self.metrics)))
                 if self.config.replicas > 1:
-                    group.create_task(keep_running("endpoints", partial(self._follow_replicas, keeper)))
+                    group.create_task(keep_running("endpoints", inside.replicas))
                     group.create_task(self._lead_while_served())
                 if not self.config.store_is_ours:
                     await problems.note(self.host, self.config, "")
@@ -201,21 +142,21 @@ class Hypervisor:
                     group.create_task(
                         problems.follow_store(self.host, self.config, self.places.store_health, self._found)
                     )
-                self._missing = "waiting for the access rules and the webhook to be in place"
-                await keeper.settled()
+                self._readiness.missing = "waiting for the access rules and the webhook to be in place"
+                await inside.keeper.settled()
                 if self.config.replicas == 1:
                     await self._become_ready()
-                group.create_task(keep_running("dns", self._dns))
+                group.create_task(keep_running("dns", inside.dns))
         finally:
             if self.config.replicas == 1:
                 # With replicas, readiness follows from this one's own caches, not from who leads.
-                self._ready.clear()
+                self._readiness.lose()
             publishing.cancel()
             await asyncio.gather(publishing, return_exceptions=True)
 
     async def _compete(self, leader: Leader) -> None:
         """Lead when it is this one's turn, but never without an API server: another replica's may be well."""
-        await self._api_usable()
+        await self._readiness.api_usable()
         await leader.run(self._lead)
 
     async def _lead_while_served(self) -> None:
@@ -226,13 +167,13 @@ class Hypervisor:
             # A server that hangs takes connections and never answers.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(UNSERVED_S / 3):
-                    if await self._answers():
+                    if await self._readiness.answers():
                         answered = time.monotonic()
         raise TimeoutError(f"the API server of {self.pod.name} has not answered for {UNSERVED_S:.0f} s")
 
     async def _follow(self) -> None:
         """Keep this replica's caches, for its own API server's connections."""
-        await self._api_usable()
+        await self._readiness.api_usable()
         async with asyncio.TaskGroup() as group:
             for informer in self.world.informers():
                 group.create_task(informer.run())
@@ -243,122 +184,8 @@ class Hypervisor:
         if problem:
             log.error("%s", problem)
 
-    async def _follow_replicas(self, keeper: Keeper) -> None:
-        service = (self.config.namespace, self.config.name)
-        await follow_replicas(self.host, service, self.pod.address, keeper.want)
-
-    def _age_s(self) -> float:
-        return time.monotonic() - self._began
-
-    def _keeper(self) -> Keeper:
-        resources = [MUTATINGWEBHOOKS, CLUSTERROLES, CLUSTERROLEBINDINGS, ENDPOINTS, ENDPOINTSLICES]
-        resources += [SERVICES, APISERVICES] if self.config.metrics else []
-        keeper = Keeper(self.virtual, resources)
-        if "Service" in self.config.kinds:
-            url = f"https://127.0.0.1:{WEBHOOK_PORT}{PATH}"
-            ca = msgspec.to_builtins(self._data["webhook-ca.crt"])
-            keeper.want("webhook", [webhook_configuration(url, ca)])
-        if self.config.replicas == 1:
-            keeper.want("endpoints", endpoint_objects([self.pod.address]))
-        return keeper
-
-    async def _api_usable(self) -> None:
-        """Wait until the API server answers us; its own roles, which it makes meanwhile, are for others."""
-        await self._until("waiting for the API server", partial(self._answers, ("exclude", BOOTSTRAP_ROLES)))
-        await versions.note_served(self.host, self.config)
-        log.info("the API server is usable %.1f s after the hypervisor's start", self._age_s())
-
-    async def _answers(self, *query: tuple[str, str]) -> bool:
-        try:
-            await self.virtual.raw(Request("GET", "/readyz", query))
-        except ApiError as error:
-            log.debug("API server: %s", error)
-            return False
-        return True
-
     async def _become_ready(self) -> None:
-        """Wait until tenants' objects are treated as they must be, then say so."""
-        self._missing = "waiting for the caches"
-        for informer in self.world.informers():
-            await informer.synced()
-        if "Service" in self.config.kinds:
-            await self._until("waiting for the admission of Services", self._is_asked)
-        await self._until("waiting for the API server's roles", self._answers)
-        # Only now: it could do nothing without its roles, and would take the API server's processor from it.
-        certs.let_start(self.places.pki, "kube-controller-manager", "kube-scheduler")
-        await self._until("waiting for a service account", self._has_service_account)
-        await self._until("waiting for the Service of the API server", self._service_in_place)
-        self._ready.set()
-        log.info("virtual cluster %s is ready %.1f s after the hypervisor's start", self.config.name, self._age_s())
-
-    async def _until(self, missing: str, check: Callable[[], Awaitable[bool]]) -> None:
-        self._missing = missing
-        while True:
-            if await check():
-                return
-            await asyncio.sleep(POLL_S)
-
-    async def _has_service_account(self) -> bool:
-        """Make the account without which no pod is admitted; its controller would, a second later."""
-        try:
-            await self.virtual.create(SERVICEACCOUNTS, {"metadata": {"name": "default", "namespace": "default"}})
-        except AlreadyExists:
-            return True
-        except ApiError as error:
-            log.debug("service account: %s", error)
-            return False
-        return True
-
-    async def _is_asked(self) -> bool:
-        """Whether the API server already asks the webhook: it learns of it a moment after the object is written."""
-        before = self.admission.counts["allowed"]
-        probe = {"metadata": {"name": "admission-probe"}, "spec": {"ports": [{"port": 1}]}}
-        try:
-            await self.virtual.call(requests.create(SERVICES, probe, "default", dry_run=True))
-        except ApiError as error:
-            log.info("admission of Services: %s", error)
-            return False
-        return self.admission.counts["allowed"] > before
-
-    async def _service_in_place(self) -> bool:
-        found = await self.virtual.find(SERVICES, "kubernetes", "default")
-        return found is not None and not plan_service(found, self._facts.service_ip)
-
-    async def _own_service(self) -> None:
-        """Keep `default/kubernetes` the host Service of this virtual cluster."""
-        informer = Informer(self.virtual, SERVICES, "default", field_selector="metadata.name=kubernetes")
-        executor = Executor(self.virtual, component="loft-hypervisor")
-
-        async def reconcile(key: str) -> None:
-            await executor.execute(plan_service(informer.get(key), self._facts.service_ip))
-
-        controller = Controller("kubernetes-service", reconcile)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(informer.run())
-            await informer.synced()
-            informer.subscribe(lambda key, old, new: controller.enqueue(key))
-            controller.enqueue("default/kubernetes")
-            group.create_task(controller.run())
-
-    async def _follow_access(self, keeper: Keeper) -> None:
-        """Keep the access rules those of ConfigMap `vc-NAME-config`, which changes without a restart."""
-        name = f"vc-{self.config.name}-config"
-        informer = Informer(self.host, CONFIGMAPS, self.config.namespace, field_selector=f"metadata.name={name}")
-
-        def changed(key: str, old: Object | None, new: Object | None) -> None:
-            try:
-                keeper.want("access", access_objects(parse_access((new or {}).get("data", {}).get(ACCESS_KEY, ""))))
-            except ConfigError as error:
-                log.error("the access rules stay as they are: %s", error)
-
-        informer.subscribe(changed)
-        await informer.run()
-
-    async def _dns(self) -> None:
-        if self.config.dns_enabled:
-            config = self.config
-            wanted = dns_objects(config.dns_image, replicas=config.dns_replicas, domain=config.cluster_domain)
-            await apply_all(self.virtual, wanted)
+        await self._readiness.become(self.world, self.admission, self._facts.service_ip)
 
     async def _publish(self) -> None:
         async def publish() -> None:

@@ -22,7 +22,8 @@ from loft.embedded import binaries
 from loft.hypervisor import certs
 from loft.hypervisor.config import Config, Pod, parse_config
 from loft.hypervisor.control_plane_files import configuration_files
-from loft.hypervisor.run import Hypervisor, Places, virtual_endpoint
+from loft.hypervisor.replica import Places, virtual_endpoint
+from loft.hypervisor.run import Hypervisor
 from loft.kube.client import Client
 from loft.kube.config import Endpoint, parse_kubeconfig
 from loft.kube.request import Request
