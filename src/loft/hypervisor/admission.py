@@ -10,14 +10,15 @@ import base64
 import logging
 import ssl
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from loft.core.resource import SERVICES
-from loft.hypervisor.admission_plan import Amend, Decision, Reserve, address_patch, decide
+from loft.hypervisor.admission_plan import Amend, Decision, Reserve, address_patch, decide, reservation
 from loft.hypervisor.core import objects
-from loft.hypervisor.core.names import Names
+from loft.hypervisor.core.context import Context
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.texts import virtual_text
 from loft.hypervisor.egress_rules import Target
@@ -43,15 +44,12 @@ _decoder = msgspec.json.Decoder(dict[str, Any])
 class ServiceAdmission:
     """The admission webhook of one virtual cluster."""
 
-    def __init__(
-        self, host: Client, world: World, names: Names, *, context: Callable[[], ssl.SSLContext], owner: Object | None
-    ) -> None:
-        """`context` returns the current TLS context; `owner` is the ownerReference of every host object."""
+    def __init__(self, host: Client, world: World, *, context: Callable[[], ssl.SSLContext]) -> None:
+        """`context` returns the current TLS context."""
         self._host = host
         self._world = world
-        self._names = names
+        self._names = world.names
         self._context = context
-        self._owner = owner
         self.counts: dict[str, int] = {"allowed": 0, "reserved": 0, "amended": 0, "refused": 0}
 
     async def serve(self, _: Target, stream: Stream) -> None:
@@ -100,8 +98,9 @@ class ServiceAdmission:
         present = self._world.virtual["Service"].get(key) if name else None
         exists = present is not None and not objects.is_deleting(present)
         uid = objects.uid(request.get("oldObject") or {})
-        made = self._world.host["Service"].by_index("key", f"Service:{key}")
-        own = next((host for host in made if uid and objects.owner_uid(host) == uid), None)
+        own = self._world.pair("Service", key).host if uid and present and objects.uid(present) == uid else None
+        if own is not None and self._world.find_virtual("Service", own) is None:
+            own = None
         return decide(request, own, exists=exists)
 
     async def _act(self, decision: Decision, request: Object) -> Object | None:
@@ -116,7 +115,7 @@ class ServiceAdmission:
         return None
 
     async def _reserve(self, spec: Object, request: Object) -> Object:
-        body = self._reservation(spec, request)
+        body = reservation(request, spec, self._names, self._facts())
         loop = asyncio.get_running_loop()
         end = loop.time() + FREED_WAIT_S
         while True:
@@ -148,18 +147,8 @@ class ServiceAdmission:
                 return True
         return False
 
-    def _reservation(self, spec: Object, request: Object) -> Object:
-        namespace = str(request.get("namespace") or "")
-        name = str(request.get("name") or "")
-        metadata: Object = {
-            "name": self._names.host(namespace, name) if name else self._names.internal("service", str(request["uid"])),
-            "namespace": self._names.host_namespace,
-            "labels": self._names.selector(namespace),
-            "annotations": {objects.RESERVATION: str(request["uid"]), objects.OBJECT_NAMESPACE: namespace},
-        }
-        if self._owner:
-            metadata["ownerReferences"] = [self._owner]
-        return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": dict(spec)}
+    def _facts(self) -> Context:
+        return Context(settings=self._world.settings, now=datetime.now(UTC))
 
     def _about(self, request: Object) -> Object:
         namespace, name = str(request.get("namespace") or ""), str(request.get("name") or "")

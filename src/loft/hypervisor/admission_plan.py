@@ -17,7 +17,12 @@ from typing import Any
 import msgspec
 
 from loft.hypervisor.core import objects
+from loft.hypervisor.core.body import host_body
+from loft.hypervisor.core.context import Context
+from loft.hypervisor.core.mapping import Scope
+from loft.hypervisor.core.names import Names
 from loft.hypervisor.core.objects import Object
+from loft.hypervisor.kinds.service import SERVICE
 
 ADDRESSED = ("ClusterIP", "NodePort", "LoadBalancer")
 PORT_FIELDS = ("name", "protocol", "port", "nodePort")
@@ -86,6 +91,44 @@ def reservation_spec(service: Object) -> Object:
     ]
     kept = {field: spec[field] for field in ("clusterIP", "ipFamilies", "ipFamilyPolicy") if spec.get(field)}
     return {"type": "NodePort" if with_node_ports else "ClusterIP", "ports": ports, **kept}
+
+
+def reservation(request: Object, spec: Object, names: Names, context: Context) -> Object:
+    """Return the host Service to make before a virtual one exists.
+
+    Where all that is wanted there is known by now it is that, but for the uid of its owner; else it holds addresses
+    only. What must be refused is left to the sync engine, which tells the tenant.
+
+    Args:
+        request: the `request` of an AdmissionReview about a Service.
+        spec: what holds the addresses, of `Reserve`.
+    """
+    namespace, name, uid = (str(request.get(field) or "") for field in ("namespace", "name", "uid"))
+    whole = _whole(request, names, context)
+    if whole is not None:
+        del whole["metadata"]["annotations"][objects.OBJECT_UID]
+        whole["metadata"]["annotations"][objects.RESERVATION] = uid
+        return whole
+    metadata: Object = {
+        "name": names.host(namespace, name) if name else names.internal("service", uid),
+        "namespace": names.host_namespace,
+        "labels": names.selector(namespace),
+        "annotations": {objects.RESERVATION: uid, objects.OBJECT_NAMESPACE: namespace},
+    }
+    if context.settings.owner:
+        metadata["ownerReferences"] = [context.settings.owner]
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": dict(spec)}
+
+
+def _whole(request: Object, names: Names, context: Context) -> Object | None:
+    asked = request.get("object") or {}
+    named = {field: str(request.get(field) or "") for field in ("namespace", "name")}
+    virtual = asked | {"metadata": objects.metadata(asked) | named}
+    is_load_balancer = objects.spec(virtual).get("type") == "LoadBalancer"
+    if not named["name"] or is_load_balancer or not SERVICE.wanted(virtual, context):
+        return None
+    body, refusals = host_body(SERVICE, virtual, Scope(names, context, virtual, named["namespace"]))
+    return None if refusals else body
 
 
 def _update(service: Object, old: Object, own: Object | None) -> Decision:

@@ -72,9 +72,7 @@ class Hypervisor:
         self.metrics = HostMetrics(self.host, self.world)
         kubelet = Kubelet(self.host, neighbours, self.metrics, context=contexts.node, client_name=KUBELET_CLIENT_USER)
         figures = MetricsApi(self.metrics, context=contexts.metrics, client_name=FRONT_PROXY_USER)
-        self.admission = ServiceAdmission(
-            self.host, self.world, self.names, context=contexts.webhook, owner=facts.owner
-        )
+        self.admission = ServiceAdmission(self.host, self.world, context=contexts.webhook)
         ways = Ways(neighbours.known, kubelet.serve, self.admission.serve, figures.serve, webhook_port=WEBHOOK_PORT)
         self.egress = Egress(self.places.egress_socket, ways)
         health = Health(self.check, self.figures)

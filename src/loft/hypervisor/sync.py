@@ -166,7 +166,7 @@ class Syncer:
             if kind == "Pod":
                 self._node_changed(old, new)
             elif kind == "Service":
-                self._service_changed(key, new)
+                self._service_changed(key, old, new)
             elif kind == TO_HOST:
                 self._users_of(kind, key)
             elif kind == "NetworkPolicy":
@@ -189,8 +189,12 @@ class Syncer:
         for target, name in {*before} ^ {*after}:
             self._enqueue(target, reference_key(target, objects.namespace(old), name))
 
-    def _service_changed(self, key: str, new: Object | None) -> None:
+    def _service_changed(self, key: str, old: Object | None, new: Object | None) -> None:
         self._service_users(key)
+        if new is None and old is not None:
+            for host in self.world.reserved(old):
+                self._objects.claimed(host)
+                self._enqueue("Reservation", objects.key(host))
         if key == self.settings.dns_service and new is not None and "Pod" in self.world.virtual:
             for pod in self.world.virtual["Pod"].list():
                 self._enqueue("Pod", objects.key(pod))

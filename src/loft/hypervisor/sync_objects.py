@@ -18,7 +18,7 @@ from loft.hypervisor.core import objects
 from loft.hypervisor.core.context import Context
 from loft.hypervisor.core.names import host_name
 from loft.hypervisor.core.objects import Object
-from loft.hypervisor.core.pairing import Paired
+from loft.hypervisor.core.pairing import Paired, belongs
 from loft.hypervisor.core.plan import is_ours, plan, remove, status_patch
 from loft.hypervisor.core.side import Step, on_virtual
 from loft.hypervisor.sync_world import CONTENT, World
@@ -67,6 +67,8 @@ class Objects:
         self._writer = writer
         self._locks = Locks()
         self._quiet: dict[str, Any] = {}
+        self._claimed: dict[str, str] = {}
+        """Reservations that a virtual Service was seen to have: host key to host uid."""
         self.prepare: dict[str, Prepare] = {}
         """By kind: what must be in place before the steps of an object of that kind are done."""
 
@@ -98,6 +100,8 @@ class Objects:
         if kind == "Service" and paired.host is None and self._may_be_reserved(virtual):
             return LOOK_AGAIN_S
         steps = plan(self._world.mappings[kind], virtual, paired.host, self._world.names, context)
+        if paired.host is not None and objects.RESERVATION in objects.annotations(paired.host):
+            self.claimed(paired.host)
         if not steps:
             if paired.host is not None:
                 self._quiet[f"{kind}/{key}"] = state
@@ -169,10 +173,32 @@ class Objects:
             steps.append(on_virtual(Event(virtual, "HostRefused", text, "Warning")))
         await self._writer.execute(steps)
 
+    def claimed(self, host: Object) -> None:
+        """Note that a virtual Service has, or had, this reservation: it goes with that one then."""
+        self._claimed[objects.key(host)] = objects.uid(host)
+
+    def _is_claimed(self, host: Object) -> bool:
+        """Whether a virtual Service has this reservation. One without an address has what is reserved by its name."""
+        having = self._world.virtual["Service"].by_index("ip", objects.spec(host).get("clusterIP") or "")
+        named = self._world.virtual["Service"].get(objects.virtual_key(host))
+        return any(
+            belongs(self._world.mappings["Service"], virtual, host)
+            for virtual in [*having, *([named] if named is not None else [])]
+        )
+
     async def release(self, key: str) -> float | None:
-        """Remove a reserved host Service that no virtual Service claimed in time; return when to look again."""
+        """Remove a reserved host Service that no virtual one claimed in time, or has no longer.
+
+        Returns: seconds after which to look again, None when there is nothing to wait for.
+        """
         host = self._world.host["Service"].get(key)
         if host is None or objects.RESERVATION not in objects.annotations(host) or objects.owner_uid(host):
+            self._claimed.pop(key, None)
+            return None
+        if self._is_claimed(host):
+            return None
+        if self._claimed.get(key) == objects.uid(host):
+            await self._writer.execute(remove(self._world.mappings["Service"], host))
             return None
         made = datetime.fromisoformat(objects.metadata(host)["creationTimestamp"])
         left_s = self._world.settings.reservation_s - (datetime.now(UTC) - made).total_seconds()

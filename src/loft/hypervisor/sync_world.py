@@ -18,7 +18,7 @@ from loft.hypervisor.core.context import Context
 from loft.hypervisor.core.mapping import Mapping
 from loft.hypervisor.core.names import Names
 from loft.hypervisor.core.objects import Object
-from loft.hypervisor.core.pairing import Paired, pair
+from loft.hypervisor.core.pairing import Paired, belongs, pair
 from loft.hypervisor.core.reflection import is_reflected
 from loft.hypervisor.kinds import REGISTRY, event, node, reference_key, references
 from loft.hypervisor.kinds.classes import REFLECTIONS
@@ -129,11 +129,12 @@ class World:
     def _virtual(self, client: Client, mapping: Mapping) -> Informer:
         transform = without_content if mapping.key in CONTENT else drop_managed_fields
         indexes = {"refs": _references_of(mapping)} | _VIRTUAL_INDEXES.get(mapping.key, {})
-        return Informer(client, mapping.resource, indexers=indexes, transform=transform)
+        selector = mapping.seen_virtual
+        return Informer(client, mapping.resource, label_selector=selector, indexers=indexes, transform=transform)
 
     def _host(self, client: Client, mapping: Mapping) -> Informer:
         indexes = _HOST_INDEXES | _HOST_KIND_INDEXES.get(mapping.key, {})
-        selector = f"{objects.MANAGED_BY}={self.settings.name}"
+        selector = ",".join([*_some(mapping.seen_host), f"{objects.MANAGED_BY}={self.settings.name}"])
         namespace = self.settings.host_namespace
         if not mapping.resource.namespaced:
             selector, namespace = f"{selector},{objects.HOST_NAMESPACE}={namespace}", ""
@@ -159,10 +160,19 @@ class World:
         """Return the virtual object of a key and what the host has for it."""
         virtual = self.virtual[kind].get(key)
         made = self.host[kind].by_index("key", f"{kind}:{key}")
-        reserved: list[Object] = []
-        if kind == "Service" and virtual is not None:
-            reserved = self.host[kind].by_index("reserved", objects.spec(virtual).get("clusterIP") or "")
+        reserved = self.reserved(virtual) if kind == "Service" and virtual is not None else []
         return pair(self.mappings[kind], virtual, made, reserved, self.names)
+
+    def reserved(self, service: Object) -> list[Object]:
+        """Return the host Services without an owner that were reserved for a virtual one."""
+        address, cache = objects.spec(service).get("clusterIP") or "", self.host["Service"]
+        found = (
+            cache.by_index("reserved", address) if address else cache.by_index("key", f"Service:{objects.key(service)}")
+        )
+        return [host for host in found if not objects.owner_uid(host) and self._belongs("Service", service, host)]
+
+    def _belongs(self, kind: str, virtual: Object, host: Object) -> bool:
+        return belongs(self.mappings[kind], virtual, host)
 
     def context(self, kind: str, virtual: Object, reported: frozenset[str]) -> Context:
         """Return the facts that a plan for a virtual object needs."""
@@ -214,7 +224,7 @@ class World:
             return base
         paired = self.pair("Service", service_key(virtual))
         host = paired.host
-        ready = host is not None and paired.virtual and objects.owner_uid(host) == objects.uid(paired.virtual)
+        ready = host and paired.virtual and self._belongs("Service", paired.virtual, host)
         name = objects.name(host) if host and ready else ""
         return msgspec.structs.replace(base, service=paired.virtual, host_service=name)
 
@@ -267,4 +277,4 @@ class World:
     def find_virtual(self, kind: str, host: Object) -> Object | None:
         """Return the virtual object that a host object was made for, None when that is gone or another by now."""
         virtual = self.virtual[kind].get(objects.virtual_key(host))
-        return virtual if virtual is not None and objects.uid(virtual) == objects.owner_uid(host) else None
+        return virtual if virtual is not None and self._belongs(kind, virtual, host) else None

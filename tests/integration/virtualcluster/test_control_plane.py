@@ -65,6 +65,7 @@ def test_a_virtual_cluster(tell: Callable[..., None]) -> None:
                 it_is_a_cluster,
                 its_api_service_is_the_hosts,
                 services_have_the_hosts_addresses,
+                what_was_reserved_follows_its_service,
                 refused_addresses_leave_nothing_behind,
                 node_ports_are_the_hosts,
                 an_alias_can_become_a_service,
@@ -112,10 +113,9 @@ async def its_api_service_is_the_hosts(bed: Bed, inside: Client, host: Client) -
 async def services_have_the_hosts_addresses(bed: Bed, inside: Client, host: Client) -> None:
     made = await inside.create(SERVICES, service("web", ports=PORT, selector={"app": "web"}))
     generated = await inside.create(SERVICES, service("gen-", ports=PORT))
-    for virtual in (made, generated):
-        address = virtual["spec"]["clusterIP"]
-        adopted = await eventually(lambda address=address: adopted_with(host, bed, address))
-        assert adopted["metadata"]["annotations"]["vcluster.loft.sh/object-uid"] == virtual["metadata"]["uid"]
+    adopted = await eventually(lambda: adopted_with(host, bed, generated["spec"]["clusterIP"]))
+    assert adopted["metadata"]["annotations"]["vcluster.loft.sh/object-uid"] == generated["metadata"]["uid"]
+    await a_reservation_that_says_all_is_written_once(bed, host, made)
     # Deleted and made again at once: the old host Service may still be there.
     await inside.delete(SERVICES, "web", "default")
     again = await inside.create(SERVICES, service("web", ports=PORT, clusterIP=made["spec"]["clusterIP"]))
@@ -124,30 +124,73 @@ async def services_have_the_hosts_addresses(bed: Bed, inside: Client, host: Clie
     assert headless["spec"]["clusterIP"] == "None"
 
 
+async def a_reservation_that_says_all_is_written_once(bed: Bed, host: Client, made: Object) -> None:
+    found = await host.get(SERVICES, f"web-x-default-x-{bed.name}", bed.name)
+    assert found["spec"]["clusterIP"] == made["spec"]["clusterIP"]
+    assert found["spec"]["selector"]["label.vcluster.loft.sh/app"] == "web"
+    assert RESERVATION in found["metadata"]["annotations"]
+
+
+async def what_was_reserved_follows_its_service(bed: Bed, inside: Client, host: Client) -> None:
+    """Through changes, as an alias, and away; whether the host Service tells the uid by then or not."""
+    name = f"turns-x-default-x-{bed.name}"
+    made = await inside.create(SERVICES, service("turns", ports=PORT, selector={"app": "a"}))
+    await inside.patch(SERVICES, "turns", {"spec": {"selector": {"app": "b"}}}, "default")
+
+    async def has(field: str, value: Any) -> Object | None:
+        found = await host.find(SERVICES, name, bed.name)
+        return found if found and found["spec"].get(field) == value else None
+
+    await eventually(lambda: selects(host, bed, name, "b"))
+    await inside.delete(SERVICES, "turns", "default")
+    await eventually(lambda: is_gone(host, bed, name))
+    made = await inside.create(SERVICES, service("turns", ports=PORT, selector={"app": "a"}))
+    await inside.patch(SERVICES, "turns", {"spec": {"type": "ExternalName", "externalName": "example.com"}}, "default")
+    alias = await eventually(lambda: has("externalName", "example.com"))
+    assert "clusterIP" not in alias["spec"]
+    assert alias["metadata"]["annotations"]["vcluster.loft.sh/object-uid"] == made["metadata"]["uid"]
+    await inside.delete(SERVICES, "turns", "default")
+    await eventually(lambda: is_gone(host, bed, name))
+    await inside.create(SERVICES, service("turns", ports=PORT, selector={"app": "a"}))
+    await inside.delete(SERVICES, "turns", "default")
+    await eventually(lambda: is_gone(host, bed, name))
+
+
+async def selects(host: Client, bed: Bed, name: str, app: str) -> bool:
+    found = await host.find(SERVICES, name, bed.name)
+    return bool(found and found["spec"].get("selector", {}).get("label.vcluster.loft.sh/app") == app)
+
+
+async def is_gone(host: Client, bed: Bed, name: str) -> bool:
+    return await host.find(SERVICES, name, bed.name) is None
+
+
 async def adopted_with(host: Client, bed: Bed, address: str) -> Object | None:
     listed = await host.list(SERVICES, bed.name, label_selector=f"{MANAGED_BY}={bed.name}")
     for item in listed.items:
         marks = item["metadata"].get("annotations") or {}
-        if item["spec"].get("clusterIP") == address and "vcluster.loft.sh/object-uid" in marks:
+        if item["spec"].get("clusterIP") == address and "vcluster.loft.sh/object-name" in marks:
             return item
     return None
 
 
-async def reserved(host: Client, bed: Bed) -> list[str]:
+async def reserved(host: Client, bed: Bed, inside: Client) -> list[str]:
+    """Return the host Services that were reserved and that no Service inside has."""
     listed = await host.list(SERVICES, bed.name, label_selector=f"{MANAGED_BY}={bed.name}")
     marked = [item for item in listed.items if RESERVATION in (item["metadata"].get("annotations") or {})]
-    return [item["metadata"]["name"] for item in marked]
+    used = {item["spec"].get("clusterIP") for item in (await inside.list(SERVICES)).items}
+    return [item["metadata"]["name"] for item in marked if item["spec"]["clusterIP"] not in used]
 
 
 async def refused_addresses_leave_nothing_behind(bed: Bed, inside: Client, host: Client) -> None:
-    await eventually(lambda: is_empty(reserved(host, bed)))
+    await eventually(lambda: is_empty(reserved(host, bed, inside)))
     with pytest.raises(ApiError, match="host cluster does not give this Service an address") as refused:
         await inside.create(SERVICES, service("taken", ports=PORT, clusterIP="10.96.0.1"))
     assert bed.name not in refused.value.message.replace(f"-x-{bed.name}", "")
     await inside.call(requests.create(SERVICES, service("dry", ports=PORT), dry_run=True))
     with pytest.raises(AlreadyExists):
         await inside.create(SERVICES, service("headless", ports=PORT))
-    assert await reserved(host, bed) == []
+    assert await reserved(host, bed, inside) == []
 
 
 async def is_empty(found: Awaitable[list[str]]) -> bool:

@@ -1,12 +1,30 @@
 """Which Services get their addresses from the host before they exist, and which are left alone."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from loft.hypervisor.admission_plan import Allow, Amend, Reserve, address_patch, decide, webhook_configuration
+from loft.core.action import Create
+from loft.hypervisor.admission_plan import (
+    Allow,
+    Amend,
+    Reserve,
+    address_patch,
+    decide,
+    reservation,
+    webhook_configuration,
+)
+from loft.hypervisor.core import objects
+from loft.hypervisor.core.context import Context
+from loft.hypervisor.core.names import Names
+from loft.hypervisor.core.plan import plan
+from loft.hypervisor.kinds.service import SERVICE, is_reservation_of
+from loft.hypervisor.settings import Settings
 
 Object = dict[str, Any]
+NAMES = Names("dev", "vc")
+CONTEXT = Context(settings=Settings(name="dev", host_namespace="vc"), now=datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def service(**spec: Any) -> Object:
@@ -72,6 +90,56 @@ def test_a_load_balancer_without_node_ports_is_reserved_as_cluster_ip() -> None:
     decision = decide(create(service(type="LoadBalancer", allocateLoadBalancerNodePorts=False)), None)
     assert isinstance(decision, Reserve)
     assert decision.spec["type"] == "ClusterIP"
+
+
+def review(new: Object) -> Object:
+    return create(new, uid="r1", namespace="default", name=new["metadata"].get("name", ""))
+
+
+def test_a_reservation_says_all_that_is_wanted_but_the_owner() -> None:
+    new = service(selector={"app": "web"})
+    made = reservation(review(new), {}, NAMES, CONTEXT)
+    inside = new | {"metadata": {"name": "web", "namespace": "default", "uid": "u1"}}
+    inside["spec"] = inside["spec"] | {"clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9"], "ipFamilies": ["IPv4"]}
+    (step,) = plan(SERVICE, inside, None, NAMES, CONTEXT)
+    assert isinstance(step.action, Create)
+    wanted = step.action.body
+    assert made["metadata"]["name"] == wanted["metadata"]["name"]
+    assert made["metadata"]["labels"] == wanted["metadata"]["labels"]
+    assert made["spec"] == {
+        key: value for key, value in wanted["spec"].items() if not key.startswith(("cluster", "ip"))
+    }
+    notes = wanted["metadata"]["annotations"] | {objects.RESERVATION: "r1"}
+    del notes[objects.OBJECT_UID]
+    assert made["metadata"]["annotations"] == notes
+    # Adopted as it is: the address says whose it is.
+    there = made | {"spec": wanted["spec"]}
+    assert plan(SERVICE, inside, there, NAMES, CONTEXT) == []
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        {"metadata": {"generateName": "web-"}, "spec": service()["spec"]},
+        service(type="LoadBalancer"),
+        service(externalIPs=["192.0.2.1"]),
+    ],
+    ids=["no name yet", "load balancer", "a refused field"],
+)
+def test_where_something_is_left_to_say_a_reservation_holds_addresses_only(new: Object) -> None:
+    made = reservation(review(new), {"type": "ClusterIP"}, NAMES, CONTEXT)
+    assert made["spec"] == {"type": "ClusterIP"}
+    assert made["metadata"]["annotations"] == {objects.RESERVATION: "r1", objects.OBJECT_NAMESPACE: "default"}
+
+
+def test_an_alias_has_what_was_reserved_under_its_name() -> None:
+    made = reservation(review(service()), {}, NAMES, CONTEXT)
+    made["spec"] |= {"clusterIP": "10.96.0.9"}
+    alias = {"metadata": {"name": "web", "namespace": "default", "uid": "u1"}, "spec": {"type": "ExternalName"}}
+    assert is_reservation_of(alias, made)
+    assert not is_reservation_of(alias | {"metadata": {"name": "other", "namespace": "default"}}, made)
+    assert not is_reservation_of(alias | {"spec": {"clusterIP": "10.96.0.8"}}, made)
+    assert not is_reservation_of(alias | {"spec": {"clusterIP": "None"}}, made)
 
 
 def test_an_update_that_changes_no_address_is_let_through() -> None:

@@ -300,6 +300,10 @@ class Mapping:
     """An object of which a part may not cross stays on the host as it was: that part could be what limits it."""
     status_subresource: bool = True
     """Whether the status inside is written by a subresource of its own."""
+    seen_virtual: str = ""
+    """Label selector of the virtual objects that are looked at; all by default."""
+    seen_host: str = ""
+    """Label selector of the host objects that are looked at, beside our own label."""
     gated: bool = False
     """Whether the host may lack the kind, or the right to it: all else goes on meanwhile."""
     closed: bool = False

@@ -24,6 +24,14 @@ class Paired(msgspec.Struct, frozen=True):
     """Further host objects made for earlier virtual objects of this key; they must go."""
 
 
+def belongs(mapping: Mapping, virtual: Object, host: Object) -> bool:
+    """Whether a host object is that of this very virtual object: by its uid, else by what was reserved for it."""
+    owner = objects.owner_uid(host)
+    if owner:
+        return owner == objects.uid(virtual)
+    return mapping.adopts is not None and mapping.adopts(virtual, host)
+
+
 def pair(
     mapping: Mapping, virtual: Object | None, made: Sequence[Object], reserved: Sequence[Object], names: Names
 ) -> Paired:
@@ -45,7 +53,7 @@ def pair(
         # What was reserved holds something that only one host object can have (a Service's address): a host object
         # made for this one before it was reserved, when it needed none, has to give way.
         for host in reserved:
-            if mapping.adopts(virtual, host):
+            if belongs(mapping, virtual, host):
                 return Paired(virtual, host, [*own, *stale])
     if own:
         return Paired(virtual, own[0], [*own[1:], *stale])

@@ -19,6 +19,7 @@ from loft.hypervisor.core.context import Context
 from loft.hypervisor.core.mapping import HostPatch, Mapping, Pair, Refusal, Scope
 from loft.hypervisor.core.names import Names
 from loft.hypervisor.core.objects import Object
+from loft.hypervisor.core.pairing import belongs
 from loft.hypervisor.core.side import Step, on_host, on_virtual
 from loft.hypervisor.core.translate import walk
 
@@ -42,7 +43,7 @@ def plan(mapping: Mapping, virtual: Object | None, host: Object | None, names: N
         return []
     if virtual is None:
         return remove(mapping, host)
-    if host is not None and objects.owner_uid(host) != objects.uid(virtual) and not _adopts(mapping, virtual, host):
+    if host is not None and not belongs(mapping, virtual, host):
         return remove(mapping, host)
     pair = Pair(virtual, host, names, context)
     if mapping.lifecycle:
@@ -71,10 +72,6 @@ def is_ours(host: Object, names: Names) -> bool:
     if not objects.namespace(host) and labels.get(objects.HOST_NAMESPACE) != names.host_namespace:
         return False
     return labels.get(objects.MANAGED_BY) == names.virtual_cluster
-
-
-def _adopts(mapping: Mapping, virtual: Object, host: Object) -> bool:
-    return not objects.owner_uid(host) and mapping.adopts is not None and mapping.adopts(virtual, host)
 
 
 def remove(mapping: Mapping, host: Object | None) -> list[Step]:

@@ -12,6 +12,8 @@ from loft.hypervisor.kinds.service import has_selector
 SERVICE_NAME = "kubernetes.io/service-name"
 MANAGER = "endpointslice.kubernetes.io/managed-by"
 OURS = "hypervisor.vcluster.loft.sh"
+OF_SELECTOR = "endpointslice-controller.k8s.io"
+"""Who makes the slices of Services with a selector: on both sides one for each, and none is ever synced."""
 
 
 def service_key(virtual: Object) -> str:
@@ -41,5 +43,7 @@ ENDPOINTSLICE = Mapping(
         Ignore("endpoints[*].{targetRef,hints,deprecatedTopology}"),
     ),
     labels=slice_labels,
+    seen_virtual=f"{MANAGER}!={OF_SELECTOR}",
+    seen_host=f"{MANAGER}={OURS}",
     wanted=is_hand_made,
 )
