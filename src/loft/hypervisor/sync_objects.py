@@ -19,7 +19,7 @@ from loft.hypervisor.core.context import Context
 from loft.hypervisor.core.names import host_name
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.pairing import Paired, belongs
-from loft.hypervisor.core.plan import is_ours, plan, remove, status_patch
+from loft.hypervisor.core.plan import is_all_done, is_ours, plan, remove, status_patch
 from loft.hypervisor.core.side import Step, on_virtual
 from loft.hypervisor.sync_world import CONTENT, World
 from loft.hypervisor.sync_writes import HostRefused, NameOccupied, Writer
@@ -109,11 +109,22 @@ class Objects:
         if self._writer.is_fight(f"{kind}/{key}", steps):
             log.warning("%s %s: the same change is undone again and again; slowing down", kind, key)
             return REFUSED_AGAIN_S
+        return await self._carry_out(kind, paired, steps, context)
+
+    async def _carry_out(self, kind: str, paired: Paired, steps: list[Step], context: Context) -> float | None:
+        virtual = paired.virtual or {}
+        key = f"{kind}/{objects.key(virtual)}"
         try:
-            return await self.write(kind, virtual, steps, context)
+            left = await self.write(kind, virtual, steps, context)
         except BaseException:
-            self._writer.unwritten(f"{kind}/{key}")
+            self._writer.unwritten(key)
             raise
+        if isinstance(left, float):
+            return left
+        if left and is_all_done(steps, paired.host, left):
+            # The watch will tell of our own write, and there is nothing to be said to it.
+            self._quiet[key] = self._state(Paired(virtual, left, []), context)
+        return None
 
     @staticmethod
     def _state(paired: Paired, context: Context) -> Any:
@@ -140,18 +151,21 @@ class Objects:
         made = datetime.fromisoformat(objects.metadata(virtual)["creationTimestamp"])
         return (datetime.now(UTC) - made).total_seconds() < RESERVED_SOON_S
 
-    async def write(self, kind: str, virtual: Object, steps: list[Step], context: Context) -> float | None:
-        """Do the steps of one object; a refusal by the host is told to the tenant. Raises: ApiError."""
+    async def write(self, kind: str, virtual: Object, steps: list[Step], context: Context) -> float | Object | None:
+        """Do the steps of one object; a refusal by the host is told to the tenant.
+
+        Returns: seconds after which to look again, or what the last step left on the server.
+        Raises: ApiError.
+        """
         try:
             if kind in self.prepare:
                 await self.prepare[kind](virtual, steps)
-            await self._writer.execute(steps, virtual)
+            return await self._writer.execute(steps, virtual)
         except HostRefused as refused:
             await self._tell(kind, virtual, str(refused), context)
             return REFUSED_AGAIN_S
         except NameOccupied:
             return await self._occupied(kind, virtual, context)
-        return None
 
     async def _occupied(self, kind: str, virtual: Object, context: Context) -> float:
         """Tell our own object, which the cache has not seen yet, from a stranger."""

@@ -84,14 +84,16 @@ class Writer:
         """Say that what `is_fight` counted last was not written after all, so nobody can have undone it."""
         self._last.pop(key, None)
 
-    async def execute(self, steps: Sequence[Step], virtual: Object | None = None) -> None:
-        """Do the steps in order.
+    async def execute(self, steps: Sequence[Step], virtual: Object | None = None) -> Object | None:
+        """Do the steps in order; return what the last one left on the server, None when that told nothing.
 
         Raises: HostRefused when the host does not accept the tenant's object, NameOccupied, ApiError.
         """
+        stored: Object | None = None
         for step in steps:
+            stored = None
             try:
-                await self._executors[step.side].execute([step.action])
+                stored = await self._executors[step.side].perform(step.action)
             except AlreadyExists:
                 if step.side == "host":
                     raise NameOccupied(objects.name(step.action.body)) from None  # type: ignore[union-attr]
@@ -107,6 +109,7 @@ class Writer:
                 raise
             if isinstance(step.action, Event):
                 self.remember(objects.uid(step.action.about), step.action.message)
+        return stored
 
     def _refused(self, step: Step, error: ApiError, virtual: Object | None) -> None:
         if step.side != "host" or error.status not in REFUSAL_STATUSES or virtual is None:

@@ -31,6 +31,7 @@ store restored from a backup), in which the version to go on from never comes.""
 
 Object = dict[str, Any]
 Objects = list[Object]
+Values = list[tuple[str, str]]
 Subscriber = Callable[[str, Object | None, Object | None], None]
 Index = Callable[[Object], list[str]]
 
@@ -79,6 +80,8 @@ class Informer:
         self._objects: dict[str, Object] = {}
         # Dicts instead of sets inside: they keep insertion order, so results are the same in every run.
         self._indexes: dict[str, dict[str, dict[str, None]]] = {name: {} for name in self._indexers}
+        self._values: dict[str, Values] = {}
+        """By key: (index, value) under which the object is found; nothing for one that is in no index."""
         self._subscribers: list[Subscriber] = []
         self._synced = asyncio.Event()
         self._version = ""
@@ -211,30 +214,36 @@ class Informer:
                 old = None
             elif before.get("resourceVersion") == metadata.get("resourceVersion"):
                 return key
-            else:
-                self._unindex(key, old)
         if self._transform is not None:
             obj = self._transform(obj)
         self._objects[key] = obj
-        for name, index in self._indexers.items():
-            for value in index(obj):
-                self._indexes[name].setdefault(value, {})[key] = None
+        self._index(key, [(name, value) for name, index in self._indexers.items() for value in index(obj)])
         self._tell(key, old, obj)
         return key
 
     def _drop(self, key: str) -> None:
         old = self._objects.pop(key, None)
         if old is not None:
-            self._unindex(key, old)
+            self._index(key, [])
             self._tell(key, old, None)
 
-    def _unindex(self, key: str, obj: Object) -> None:
-        for name, index in self._indexers.items():
-            for value in index(obj):
-                keys = self._indexes[name].get(value, {})
+    def _index(self, key: str, values: Values) -> None:
+        """Let a key be found by these values only. Most changes of an object leave them as they are."""
+        before = self._values.get(key, [])
+        if values == before:
+            return
+        for name, value in before:
+            if (name, value) not in values:
+                keys = self._indexes[name][value]
                 keys.pop(key, None)
                 if not keys:
-                    self._indexes[name].pop(value, None)
+                    del self._indexes[name][value]
+        for name, value in values:
+            self._indexes[name].setdefault(value, {})[key] = None
+        if values:
+            self._values[key] = values
+        else:
+            self._values.pop(key, None)
 
     def _tell(self, key: str, old: Object | None, new: Object | None) -> None:
         for subscriber in self._subscribers:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 
 from loft.core.action import Create, Delete, Event, Patch, PatchKind
+from loft.core.diff import apply_merge_patch, same
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.body import back_patch, host_body, host_patch
 from loft.hypervisor.core.context import Context
@@ -28,6 +29,8 @@ NAME_TAKEN = "HostNameTaken"
 REFUSALS_TOLD_MAX = 10
 """Refused fields with an Event each; those beyond share one, so that no object of a tenant's floods the Events."""
 FIELDS_NAMED_MAX = 30
+_VERSIONS = frozenset({"resourceVersion", "generation", "managedFields"})
+"""What the server itself changes with every write."""
 
 
 def plan(mapping: Mapping, virtual: Object | None, host: Object | None, names: Names, context: Context) -> list[Step]:
@@ -64,6 +67,23 @@ def plan(mapping: Mapping, virtual: Object | None, host: Object | None, names: N
         steps += changes
         pair = dataclasses.replace(pair, in_step=not changes)
     return steps + (mapping.back(pair) or [] if mapping.back else bring_back(mapping, pair))
+
+
+def is_all_done(steps: list[Step], host: Object | None, stored: Object) -> bool:
+    """Whether the only step was a patch of the host object, and that now differs from before by the patch alone.
+
+    Then nothing is left to do, for a plan whose steps took effect is empty. An object that was created, that somebody
+    else changed in between, or that the host's admission changed further is to be looked at again.
+    """
+    if len(steps) != 1 or host is None:
+        return False
+    action = steps[0].action
+    if steps[0].side != "host" or not isinstance(action, Patch) or action.kind != "merge" or action.subresource:
+        return False
+    expected, found = apply_merge_patch(host, action.patch), dict(stored)
+    for obj in (expected, found):
+        obj["metadata"] = {key: value for key, value in obj["metadata"].items() if key not in _VERSIONS}
+    return same(expected, found)
 
 
 def is_ours(host: Object, names: Names) -> bool:

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from loft.core.action import Create, Delete
+from loft.core.action import Create, Delete, Patch
+from loft.core.diff import apply_merge_patch
 from loft.hypervisor.core.context import Context
 from loft.hypervisor.core.names import Names
 from loft.hypervisor.core.pairing import pair
-from loft.hypervisor.core.plan import plan
+from loft.hypervisor.core.plan import is_all_done, plan
+from loft.hypervisor.core.side import Step
 from loft.hypervisor.kinds import REGISTRY
 from loft.hypervisor.settings import Settings
 
@@ -112,3 +114,35 @@ def test_a_reserved_service_wins_over_one_made_when_it_needed_no_address() -> No
 def test_of_two_host_objects_of_this_uid_the_one_that_stays_counts() -> None:
     going = host("h1", deletionTimestamp="2026-01-01T00:00:00Z")
     assert pair(CONFIGMAP, virtual("u1"), [going, host("h2")], [], NAMES).host == host("h2")
+
+
+# After a write
+
+
+def patched(**change: Any) -> tuple[list[Step], dict[str, Any], dict[str, Any]]:
+    """Return a plan with one patch of the host object, that object before, and as a server leaves it."""
+    before = plan(CONFIGMAP, virtual(), None, NAMES, CONTEXT)[0].action
+    assert isinstance(before, Create)
+    there = before.body | {"metadata": before.body["metadata"] | {"uid": "h1", "resourceVersion": "1"}}
+    steps = plan(CONFIGMAP, virtual() | {"data": {"a": "b"}}, there, NAMES, CONTEXT)
+    assert isinstance(steps[0].action, Patch)
+    after = apply_merge_patch(there, steps[0].action.patch)
+    after["metadata"] |= {"resourceVersion": "2", "managedFields": []}
+    return steps, there, after | change
+
+
+def test_nothing_is_left_after_a_patch_that_took_effect_as_it_was() -> None:
+    steps, before, after = patched()
+    assert is_all_done(steps, before, after)
+    assert plan(CONFIGMAP, virtual() | {"data": {"a": "b"}}, after, NAMES, CONTEXT) == []
+
+
+def test_what_somebody_else_changed_meanwhile_is_looked_at() -> None:
+    for change in ({"data": {"a": "c"}}, {"status": {"more": True}}, {"metadata": {"uid": "h1"}}):
+        steps, before, after = patched(**change)
+        assert not is_all_done(steps, before, after)
+
+
+def test_an_object_just_created_is_looked_at() -> None:
+    steps = plan(CONFIGMAP, virtual(), None, NAMES, CONTEXT)
+    assert not is_all_done(steps, None, {"metadata": {}})
