@@ -180,3 +180,45 @@ def test_what_was_missed_is_made_up_for_when_it_looks_again(history: History, da
                     for step in world.steps(mapping, namespace, name):
                         world.do(step)
     assert ended(world) == undisturbed(history)
+
+
+def sound(world: World) -> None:
+    """Of Pods: nothing is left over, nothing is there twice, nothing that should run is missing without a word.
+
+    Which one it is, the first or one made again, depends on when the engine looked, so no two runs are compared.
+    """
+    ended(world)
+    hosts = [host for host in world.host.list("Pod") if world.is_ours(host)]
+    owners = [objects.owner_uid(host) for host in hosts]
+    living = {objects.uid(pod): pod for pod in world.virtual.list("Pod")}
+    assert len(owners) == len({*owners}) and {*owners} <= {*living}
+    for uid, pod in living.items():
+        is_over = objects.status(pod).get("phase") in ("Succeeded", "Failed") or objects.is_deleting(pod)
+        assert uid in owners or is_over or world.told.get(uid), f"{objects.key(pod)} is nowhere, and nobody was told"
+
+
+@relaxed
+@given(histories(), histories())
+def test_pods_survive_an_old_view(before: History, meanwhile: History) -> None:
+    world = Behind()
+    play(world, before)
+    world.look_away()
+    play(world, [act for act in meanwhile if act[0] != "settle"])
+    for _ in range(2):
+        world.round()
+    world.seen = None
+    sound(world)
+
+
+@relaxed
+@given(histories(), st.data())
+def test_pods_survive_missed_events(history: History, data: Any) -> None:
+    world = World()
+    for number, act in enumerate(history):
+        play(world, [act])
+        if data.draw(st.booleans(), label=f"looks after {number}"):
+            for namespace, name in world.keys(MAPPINGS["Pod"]):
+                if data.draw(st.booleans()):
+                    for step in world.steps(MAPPINGS["Pod"], namespace, name):
+                        world.do(step)
+    sound(world)
