@@ -64,6 +64,9 @@ that cannot be honoured is refused by name.
 {{- if not $cidr -}}
 {{- fail "serviceCIDR is empty: give the Service CIDR of the host cluster, e.g. --set serviceCIDR=10.96.0.0/12 (kubectl get servicecidr kubernetes)" -}}
 {{- end -}}
+{{- if lt (int .Values.certificates.authorityMinutes) (mul 6 (int .Values.certificates.overlapMinutes) | int) -}}
+{{- fail "certificates.authorityMinutes must be at least 6 times certificates.overlapMinutes" -}}
+{{- end -}}
 {{- if gt (len .Release.Name) 40 -}}
 {{- fail "the name of a virtual cluster has at most 40 characters" -}}
 {{- end -}}
@@ -135,16 +138,59 @@ true
 {{- end -}}
 {{- end -}}
 
+{{- /* Whether a control plane of one replica with a store of ours becomes one of three. */ -}}
+{{- define "vc.grows" -}}
+{{- if and (gt (int .Values.controlPlane.replicas) 1) (not (include "vc.isExternal" .)) -}}
+{{- with lookup "apps/v1" "StatefulSet" .Release.Namespace .Release.Name -}}
+{{- if not .spec.volumeClaimTemplates -}}
+true
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Whether a StatefulSet keeps its store in the pod. */ -}}
+{{- define "vc.forgets" -}}
+{{- range .spec.template.spec.volumes -}}
+{{- if and (eq .name "data") (hasKey . "emptyDir") -}}
+true
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /*
+Whether the first replica's volume is the chart's: where there is one replica, and also afterwards, since what a chart
+no longer has Helm deletes.
+*/ -}}
+{{- define "vc.ownsClaim" -}}
+{{- if and .Values.storage.persistence (not (include "vc.isExternal" .)) -}}
+{{- if eq (int .Values.controlPlane.replicas) 1 -}}
+true
+{{- else -}}
+{{- with lookup "v1" "PersistentVolumeClaim" .Release.Namespace (printf "data-%s-0" .Release.Name) -}}
+{{- if eq (get (.metadata.annotations | default dict) "meta.helm.sh/release-name") $.Release.Name -}}
+true
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* What would lose the store's contents, or start another version than can read them, is refused. */ -}}
 {{- define "vc.checkUpgrade" -}}
 {{- $replicas := int .Values.controlPlane.replicas -}}
-{{- if and (gt $replicas 1) (not .Values.storage.persistence) (not (include "vc.isExternal" .)) -}}
-{{- fail "controlPlane.replicas 3 needs storage.persistence: an etcd member that has lost its volume cannot join again" -}}
+{{- if not (include "vc.isExternal" .) -}}
+{{- if and (gt $replicas 1) (not .Values.storage.persistence) -}}
+{{- fail "controlPlane.replicas 3 needs storage.persistence: an etcd member that loses its volume with its pod has to be taken in anew each time" -}}
 {{- end -}}
 {{- with lookup "apps/v1" "StatefulSet" .Release.Namespace .Release.Name -}}
 {{- $was := int .spec.replicas -}}
-{{- if and (has $was (list 1 3)) (ne $was $replicas) -}}
+{{- if and (gt $was $replicas) (has $was (list 1 3)) -}}
 {{- fail (printf "controlPlane.replicas cannot be changed from %d to %d: take a snapshot, and restore it into a new virtual cluster" $was $replicas) -}}
+{{- end -}}
+{{- if and (include "vc.grows" $) (include "vc.forgets" .) -}}
+{{- fail "controlPlane.replicas and storage.persistence cannot be changed at once: the store, which is in the pod, would be lost; take a snapshot, and restore it into a new virtual cluster" -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- with lookup "v1" "Secret" .Release.Namespace (printf "vc-%s-certs" .Release.Name) -}}
@@ -184,10 +230,15 @@ true
   "clusterDomain" .Values.clusterDomain
   "kubernetesVersion" .Values.kubernetes.version
   "certificateMinutes" (int (.Values.certificates.validityMinutes | default (mul 60 .Values.certificates.validityHours)))
+  "authorityMinutes" (int .Values.certificates.authorityMinutes)
+  "rotateAuthority" .Values.certificates.rotateAuthority
+  "overlapMinutes" (int .Values.certificates.overlapMinutes)
   "extraNames" (concat .Values.certificates.extraSANs (include "vc.ingressHost" . | fromJsonArray) | default list)
   "ingressHost" (include "vc.ingressHost" . | fromJsonArray | join "")
   "loadBalancer" (eq .Values.expose.service.type "LoadBalancer")
   "storeIsOurs" (not (include "vc.isExternal" .))
+  "storeStays" .Values.storage.persistence
+  "storeLimit" (include "vc.storeLimit" . | int64)
   "exportServer" .Values.exportKubeConfig.server
   "exportContext" .Values.exportKubeConfig.context
   "exports" .Values.exportKubeConfig.secrets
@@ -218,16 +269,6 @@ true
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities: { drop: [ALL] }
-{{- end -}}
-
-{{- /* etcd members, each with its stable name. */ -}}
-{{- define "vc.etcdMembers" -}}
-{{- $members := list -}}
-{{- range $at := until (int .Values.controlPlane.replicas) -}}
-{{- $pod := printf "%s-%d" $.Release.Name $at -}}
-{{- $members = append $members (printf "%s=https://%s.%s-headless.%s.svc:2380" $pod $pod $.Release.Name $.Release.Namespace) -}}
-{{- end -}}
-{{- join "," $members -}}
 {{- end -}}
 
 {{- define "vc.claim" -}}

@@ -122,20 +122,33 @@ class Store:
     def restore(self, path: Path) -> snapshots.Snapshot:
         """Replace the store by that of a snapshot and wait until the virtual cluster serves again. Raises: Failure."""
         found, config = snapshots.inspect(path), self.config()
-        if why := version_refusal(found.metadata.version, config["kubernetesVersion"]):
+        why = version_refusal(found.metadata.version, config["kubernetesVersion"])
+        if why := why or size_refusal(found.size, int(config.get("storeLimit") or 0)):
             raise Failure(why, exitcode.CONFLICT)
         pods = [f"{self.where.name}-{number}" for number in range(int(config.get("replicas", 1)))]
-        # Of its own: members of the old and of the restored cluster must not take each other for theirs.
-        token = secrets.token_hex(8)
-        for pod in pods:
-            with path.open("rb") as file:
-                file.seek(found.offset)
-                words = ["store", "restore", str(found.size), pod, self._peer(pod), self._peers(pods), token]
-                self._exec(pod, "etcd", words, source=(file, found.size))
+        self._lay_ready(path, found, pods)
         # What they hold in memory is of the store that was; the controllers would not begin without an API server.
         self._restart(pods, ("kube-apiserver", "etcd"), self._is_served)
         self._restart(pods, ("kube-controller-manager",), self._is_ready)
         return found
+
+    def _lay_ready(self, path: Path, found: snapshots.Snapshot, pods: Sequence[str]) -> None:
+        """Give each replica the store that its etcd takes at its next start. Raises: Failure; then none has it."""
+        # Of its own: members of the old and of the restored cluster must not take each other for theirs.
+        token = secrets.token_hex(8)
+        try:
+            for pod in pods:
+                with path.open("rb") as file:
+                    file.seek(found.offset)
+                    words = [pod, self._peer(pod), self._peers(pods), token]
+                    command = ["store", "restore", str(found.size), *words]
+                    self._exec(pod, "etcd", command, source=(file, found.size))
+        except BaseException:
+            for pod in pods:
+                # It takes away what an earlier one has left, and ends since nothing comes.
+                command = ["store", "restore", str(snapshots.DIGEST_BYTES + 1), pod, self._peer(pod), "", token]
+                self._exec(pod, "etcd", command, check=False)
+            raise
 
     def put(self, path: Path, claim: str, name: str) -> None:
         """Copy a file into a volume. Raises: Failure."""
@@ -288,6 +301,16 @@ def version_refusal(written: str, running: str) -> str:
         f"the snapshot is of Kubernetes {written} and the virtual cluster runs {running}; "
         "it must be the same minor version or the next"
     )
+
+
+def size_refusal(size: int, limit: int) -> str:
+    """Return why a store of this size cannot be restored, "" when it can; both in bytes, no limit is 0. Pure."""
+    if limit and size - snapshots.DIGEST_BYTES > limit:
+        return (
+            f"the store in the snapshot is {size >> 20} MiB, and storage.limit of the virtual cluster is "
+            f"{limit >> 20} MiB: nothing could be written to it; raise storage.limit (and storage.size) first"
+        )
+    return ""
 
 
 def holder(name: str, image: str, claim: str) -> dict[str, Any]:

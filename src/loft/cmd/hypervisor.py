@@ -12,7 +12,7 @@ import sys
 from asyncio import sslproto
 from pathlib import Path
 
-from loft.hypervisor.config import CONFIG_FILE, ConfigError, load_config, pod_from
+from loft.hypervisor.config import CONFIG_FILE, ConfigError, for_this_pod, load_config, pod_from
 from loft.hypervisor.replica import Places
 from loft.hypervisor.run import run
 from loft.kube.config import ConfigError as KubeConfigError
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def _run(path: Path) -> None:
-    config, pod = load_config(path), pod_from(os.environ)
+    config, pod = for_this_pod(load_config(path), os.environ), pod_from(os.environ)
     # Each TLS connection holds a buffer of that size from its beginning; with some forty watches, which are mostly
     # silent, the default of 256 KiB would be a quarter of the process's memory.
     sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES

@@ -28,6 +28,9 @@ from loft.pki.serviceaccount import new_signing_key
 
 AUTHORITIES = ("ca", "kubelet-ca", "kubelet-client-ca", "front-proxy-ca", "etcd-ca", "webhook-ca")
 
+NEXT, OLD = "next.", "old."
+"""Before the names of entries that are trusted beside the others while authorities are exchanged, see rotation.py."""
+
 ADMIN_USER = "loft:admin"
 ADMIN_GROUP = "loft:virtualcluster:admin"
 GATEWAY_USER = "loft:gateway"
@@ -61,11 +64,11 @@ class ClientPairs(msgspec.Struct, frozen=True, kw_only=True):
     gateway: KeyPair
 
 
-def new_authorities(name: str, now: datetime) -> dict[str, bytes]:
+def new_authorities(name: str, now: datetime, *, days: float = 3650) -> dict[str, bytes]:
     """Make the data of the Secret `vc-NAME-certs`: every authority and the ServiceAccount signing key."""
     data: dict[str, bytes] = {}
     for authority in AUTHORITIES:
-        pair = new_authority(f"loft:{name}:{authority}", now)
+        pair = new_authority(f"loft:{name}:{authority}", now, days=days)
         data[f"{authority}.crt"] = pair.cert
         data[f"{authority}.key"] = pair.key
     data["sa.key"], data["sa.pub"] = new_signing_key()
@@ -78,6 +81,12 @@ def authority(data: Mapping[str, bytes], name: str) -> KeyPair:
     Raises: KeyError naming the missing entry; a Secret made by somebody else must not be half-used.
     """
     return KeyPair(cert=data[f"{name}.crt"], key=data[f"{name}.key"])
+
+
+def trusted(data: Mapping[str, bytes], entry: str) -> bytes:
+    """Return what is trusted for an entry (`ca.crt`, `sa.pub`): itself, and others while they are exchanged."""
+    found = (data[entry], data.get(f"{NEXT}{entry}", b""), data.get(f"{OLD}{entry}", b""))
+    return b"".join(text if text.endswith(b"\n") else text + b"\n" for text in found if text)
 
 
 def missing_entries(data: Mapping[str, bytes]) -> list[str]:
@@ -103,18 +112,18 @@ def component_files(data: Mapping[str, bytes], place: Place, now: datetime) -> d
     A component mounts its own folder only, so none can read another's keys.
     """
     hours = place.validity_hours
-    ca, front_proxy = authority(data, "ca"), authority(data, "front-proxy-ca")
+    ca, clients = authority(data, "ca"), trusted(data, "ca.crt")
     dns, ips = server_names(place)
     files = {
-        "kube-apiserver/ca.crt": ca.cert,
-        "kube-apiserver/front-proxy-ca.crt": front_proxy.cert,
-        "kube-apiserver/kubelet-ca.crt": data["kubelet-ca.crt"],
-        "kube-apiserver/sa.pub": data["sa.pub"],
+        "kube-apiserver/ca.crt": clients,
+        "kube-apiserver/front-proxy-ca.crt": trusted(data, "front-proxy-ca.crt"),
+        "kube-apiserver/kubelet-ca.crt": trusted(data, "kubelet-ca.crt"),
+        "kube-apiserver/sa.pub": trusted(data, "sa.pub"),
         "kube-apiserver/sa.key": data["sa.key"],
-        "kube-controller-manager/ca.crt": ca.cert,
+        "kube-controller-manager/ca.crt": clients,
         "kube-controller-manager/sa.key": data["sa.key"],
-        "kube-scheduler/ca.crt": ca.cert,
-        "etcd/ca.crt": data["etcd-ca.crt"],
+        "kube-scheduler/ca.crt": clients,
+        "etcd/ca.crt": trusted(data, "etcd-ca.crt"),
     }
     server = issue(ca, common_name="kube-apiserver", dns=dns, ips=ips, usage="server", now=now, hours=hours)
     pairs = {
@@ -128,7 +137,7 @@ def component_files(data: Mapping[str, bytes], place: Place, now: datetime) -> d
     for path, pair in pairs.items():
         files[f"{path}.crt"], files[f"{path}.key"] = pair.cert, pair.key
     own = _client(data, "ca", HYPERVISOR_USER, now, hours)
-    files["hypervisor/ca.crt"] = ca.cert
+    files["hypervisor/ca.crt"] = clients
     files["hypervisor/client.crt"] = own.cert
     files[CREDENTIAL_FILE] = credential(own)
     return files

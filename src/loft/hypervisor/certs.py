@@ -13,12 +13,14 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from loft.core.resource import SECRETS, SERVICES
+from loft.hypervisor import rotation
 from loft.hypervisor.certificates import (
     ClientPairs,
     Place,
@@ -29,6 +31,7 @@ from loft.hypervisor.certificates import (
     missing_entries,
     new_authorities,
     next_renewal,
+    trusted,
 )
 from loft.hypervisor.config import Config, ConfigError, Pod
 from loft.hypervisor.control_plane_files import configuration_files
@@ -80,9 +83,14 @@ async def authorities(host: Client, config: Config, owner: Object) -> dict[str, 
     name = f"vc-{config.name}-certs"
     found = await host.find(SECRETS, name, config.namespace)
     if found is None:
-        made = await asyncio.to_thread(new_authorities, config.name, datetime.now(UTC))
+        make = partial(new_authorities, config.name, datetime.now(UTC), days=config.authority_days)
+        body = _secret(config, name, "Opaque", await asyncio.to_thread(make), owner)
+        if config.rotate_authority:
+            # New ones need not be exchanged.
+            state = msgspec.json.encode(rotation.State(token=config.rotate_authority)).decode()
+            body["metadata"]["annotations"] = {rotation.ANNOTATION: state}
         try:
-            found = await host.create(SECRETS, _secret(config, name, "Opaque", made, owner))
+            found = await host.create(SECRETS, body)
         except AlreadyExists:
             found = await host.get(SECRETS, name, config.namespace)
     data = decoded(found)
@@ -183,16 +191,19 @@ async def publish_clients(host: Client, config: Config, data: Mapping[str, bytes
     own, gateway = wanted[0], f"vc-{config.name}-gateway"
     found = decoded(await host.find(SECRETS, own.name, own.namespace))
     admin = KeyPair(cert=found.get("client-certificate", b""), key=found.get("client-key", b""))
-    gateways = decoded(await host.find(SECRETS, gateway, config.namespace)).get("tls.crt", b"")
+    gateways = decoded(await host.find(SECRETS, gateway, config.namespace))
     now = datetime.now(UTC)
-    if not all(cert and issued_by(cert, data["ca.crt"]) and not due(cert, now) for cert in (admin.cert, gateways)):
+    is_trusting = gateways.get("ca.crt") == trusted(data, "ca.crt")
+    certificates = (admin.cert, gateways.get("tls.crt", b""))
+    is_good = all(cert and issued_by(cert, data["ca.crt"]) and not due(cert, now) for cert in certificates)
+    if not (is_good and is_trusting):
         pairs = await asyncio.to_thread(client_pairs, data, now, config.certificate_hours)
         admin = pairs.admin
-        content = gateway_secret(data["ca.crt"], pairs)
+        content = gateway_secret(trusted(data, "ca.crt"), pairs)
         body = _secret(config, gateway, "kubernetes.io/tls", content, owner)
         await host.apply(SECRETS, body, manager="loft-hypervisor")
     for target in wanted:
-        await _publish(host, config, target, contents(target, data["ca.crt"], admin), owner)
+        await _publish(host, config, target, contents(target, trusted(data, "ca.crt"), admin), owner)
 
 
 async def _publish(host: Client, config: Config, target: Target, content: Mapping[str, bytes], owner: Object) -> None:

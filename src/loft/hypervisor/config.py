@@ -18,6 +18,7 @@ from loft.hypervisor.settings import KINDS, OPTIONAL_KINDS
 
 CONFIG_FILE = Path("/etc/loft/config.json")
 ACCESS_KEY = "access.json"
+OVERLAPS_MIN = 6
 
 
 class ConfigError(ValueError):
@@ -57,6 +58,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     cluster_domain: str = "cluster.local"
     kubernetes_version: str = "v1.36.3"
     certificate_minutes: int = 60 * 24 * 365
+    authority_minutes: int = 60 * 24 * 3650
+    """How long new authorities are valid."""
+    rotate_authority: str = ""
+    """When this changes, authorities are exchanged."""
+    overlap_minutes: int = 60 * 24
+    """How long two authorities are trusted, before and after the second issues certificates."""
     extra_names: tuple[str, ...] = ()
     """Further names and IP addresses in the API server's certificate."""
     pod_security: Literal["baseline", "restricted", "privileged"] = "baseline"
@@ -66,6 +73,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     """Whether the Service on the host has a load balancer, by whose addresses people come."""
     store_is_ours: bool = True
     """Whether etcd runs in this pod."""
+    store_stays: bool = True
+    """Whether etcd's volume outlives the pod."""
+    store_limit: int = 2 * 1024**3
+    """How large etcd's database may become, in bytes."""
     export_server: str = ""
     export_context: str = ""
     exports: tuple[Export, ...] = ()
@@ -82,6 +93,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     def certificate_hours(self) -> float:
         """How long certificates are valid."""
         return self.certificate_minutes / 60
+
+    @property
+    def authority_days(self) -> float:
+        """How long new authorities are valid."""
+        return self.authority_minutes / (60 * 24)
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -126,6 +142,11 @@ def parse_config(data: bytes) -> Config:
         raise ConfigError(f"customResources: {error}") from error
     if not 1 <= config.certificate_minutes <= 60 * 24 * 3650:
         raise ConfigError("certificateMinutes must be between 1 and 5256000")
+    if config.authority_minutes < OVERLAPS_MIN * config.overlap_minutes:
+        raise ConfigError(
+            f"authorityMinutes must be at least {OVERLAPS_MIN} times overlapMinutes: the next one is there in the last "
+            "third of the authorities' lifetime, and has to be known to all before it ends"
+        )
     return config
 
 
@@ -143,6 +164,17 @@ def parse_access(data: str) -> VirtualClusterAccess:
         return msgspec.json.decode(data or "{}", type=VirtualClusterAccess)
     except msgspec.DecodeError as error:
         raise ConfigError(f"access cannot be read: {error}") from error
+
+
+def for_this_pod(config: Config, environ: Mapping[str, str]) -> Config:
+    """Return the configuration with what the pod was made for: the file may be newer than the pod. Raises: ConfigError.
+
+    A container that is started again after a rollback that did not go through would else lead beside another.
+    """
+    try:
+        return msgspec.structs.replace(config, replicas=int(environ.get("LOFT_REPLICAS") or config.replicas))
+    except ValueError as error:
+        raise ConfigError(f"LOFT_REPLICAS: {error}") from error
 
 
 def pod_from(environ: Mapping[str, str]) -> Pod:

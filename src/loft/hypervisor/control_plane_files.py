@@ -9,12 +9,18 @@ from typing import Any
 
 import msgspec
 
-from loft.hypervisor.certificates import HYPERVISOR_USER
+from loft.hypervisor.certificates import HYPERVISOR_USER, Place
 
 PKI = "/run/loft/pki"
 """Where a component's own folder is mounted in its container."""
 EGRESS_SOCKET = "/run/loft/egress/egress.sock"
 API_SERVER = "https://127.0.0.1:8443"
+STORE_FOLDER = "/data"
+"""Where the store's volume is mounted, in etcd's container and in the hypervisor's."""
+STORE_SOCKET = "/run/loft/etcd/etcd.sock"
+STORE_HEALTH_PORT = 2381
+PEER_PORT = 2380
+STORE_FILE = "etcd/etcd.json"
 
 
 def configuration_files(
@@ -36,6 +42,52 @@ def configuration_files(
         if component == "kube-scheduler":
             files[f"{component}/config.json"] = _json(_scheduler(f"{folder}/kubeconfig"))
     return files
+
+
+def store_configuration(place: Place, initial_cluster: str, *, limit_bytes: int, is_new: bool) -> dict[str, bytes]:
+    """Return etcd's own file: who its peers are is known only when it may start, so flags cannot say it.
+
+    Args:
+        place: this pod's.
+        initial_cluster: `NAME=PEER-URL,…`; etcd with data does not look at it.
+        limit_bytes: how large its database may become.
+        is_new: whether the cluster begins with this one, not this one joins it.
+    """
+    several = "," in initial_cluster
+    address = f"[{place.pod_ip}]" if ":" in place.pod_ip else place.pod_ip
+    files = {"cert-file": "peer.crt", "key-file": "peer.key", "trusted-ca-file": "ca.crt"}
+    return {
+        STORE_FILE: _json(
+            {
+                "name": place.pod_name,
+                "data-dir": f"{STORE_FOLDER}/etcd",
+                # Clients come over a socket that only the API server's container and the hypervisor's see; the
+                # advertised address is not listened on.
+                "listen-client-urls": f"unix://{STORE_SOCKET}",
+                "advertise-client-urls": "http://127.0.0.1:2379",
+                "listen-peer-urls": f"https://{address if several else '127.0.0.1'}:{PEER_PORT}",
+                "initial-advertise-peer-urls": peer_url(place.name, place.namespace, place.pod_name),
+                "initial-cluster": initial_cluster,
+                "initial-cluster-state": "new" if is_new else "existing",
+                "initial-cluster-token": f"{place.namespace}.{place.name}",
+                "peer-transport-security": {key: f"{PKI}/{name}" for key, name in files.items()}
+                | {"client-cert-auth": True},
+                "auto-compaction-mode": "periodic",
+                "auto-compaction-retention": "30m",
+                "quota-backend-bytes": limit_bytes,
+                # For the hypervisor: whether the store is full. Of the pod's own loopback, which the egress rules do
+                # not reach.
+                "listen-metrics-urls": f"http://127.0.0.1:{STORE_HEALTH_PORT}",
+                "snapshot-count": 10000,
+                "log-level": "warn",
+            }
+        )
+    }
+
+
+def peer_url(name: str, namespace: str, pod: str) -> str:
+    """Return where the etcd of one replica is reached by the others."""
+    return f"https://{pod}.{name}-headless.{namespace}.svc:{PEER_PORT}"
 
 
 def _egress(socket: str) -> dict[str, Any]:

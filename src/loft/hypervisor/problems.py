@@ -14,6 +14,7 @@ import msgspec
 
 from loft.core.resource import STATEFULSETS
 from loft.hypervisor.config import Config
+from loft.hypervisor.control_plane_files import STORE_HEALTH_PORT
 from loft.kube.client import Client
 from loft.kube.errors import ApiError
 
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 ANNOTATION = "loft.sh/problem"
 """`Reason: message`; not there while all is well. Read by `tenancy/virtualcluster`."""
-HEALTH_ADDRESS = ("127.0.0.1", 2381)
+HEALTH_ADDRESS = ("127.0.0.1", STORE_HEALTH_PORT)
 CHECK_S = 5.0
 ANSWER_BYTES_MAX = 64 * 1024
 

@@ -10,7 +10,7 @@ import msgspec
 from loft.hypervisor import certs, problems
 from loft.hypervisor.certificates import CREDENTIAL_FILE
 from loft.hypervisor.config import Config, Pod
-from loft.hypervisor.control_plane_files import API_SERVER, EGRESS_SOCKET
+from loft.hypervisor.control_plane_files import API_SERVER, EGRESS_SOCKET, STORE_FOLDER, STORE_SOCKET
 from loft.hypervisor.health import PORT
 from loft.kube.client import Client
 from loft.kube.config import Endpoint, ExecPlugin
@@ -26,6 +26,9 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     health_port: int = PORT
     health_address: str = "0.0.0.0"
     store_health: tuple[str, int] = problems.HEALTH_ADDRESS
+    store: Path = Path(STORE_FOLDER)
+    """The volume of this replica's etcd, to see whether it holds anything."""
+    store_socket: Path = Path(STORE_SOCKET)
 
 
 def virtual_endpoint(places: Places, ca: bytes) -> Endpoint:

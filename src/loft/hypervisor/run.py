@@ -16,9 +16,9 @@ from functools import partial
 import msgspec
 
 from loft.core.resource import CLUSTERROLES
-from loft.hypervisor import certs, problems, versions
+from loft.hypervisor import certs, keys, problems, versions
 from loft.hypervisor.admission import ServiceAdmission
-from loft.hypervisor.certificates import FRONT_PROXY_USER, KUBELET_CLIENT_USER, check_interval_s
+from loft.hypervisor.certificates import FRONT_PROXY_USER, KUBELET_CLIENT_USER, check_interval_s, trusted
 from loft.hypervisor.config import Config, Pod
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.names import Names
@@ -27,12 +27,14 @@ from loft.hypervisor.egress import Egress, Ways
 from loft.hypervisor.health import Health
 from loft.hypervisor.inside import WEBHOOK_PORT, Inside
 from loft.hypervisor.kubelet import Kubelet
+from loft.hypervisor.members import Change
 from loft.hypervisor.metrics import HostMetrics, MetricsApi
 from loft.hypervisor.neighbours import Neighbours
 from loft.hypervisor.readiness import Readiness
 from loft.hypervisor.replica import Places, Replica, virtual_endpoint
 from loft.hypervisor.serving import ServingContexts
 from loft.hypervisor.settings import OPTIONAL_KINDS, Settings
+from loft.hypervisor.store import Beginning, tend
 from loft.hypervisor.sync import Syncer
 from loft.hypervisor.sync_world import World
 from loft.kube.client import Client
@@ -122,7 +124,7 @@ class Hypervisor:
         publishing = asyncio.ensure_future(self._publish())
         try:
             await self._readiness.api_usable()
-            inside = Inside(self._replica, self._data["webhook-ca.crt"], self._facts.service_ip)
+            inside = Inside(self._replica, trusted(self._data, "webhook-ca.crt"), self._facts.service_ip)
             async with asyncio.TaskGroup() as group:
                 syncer = self.syncer if self.config.replicas == 1 else Syncer(self.host, self.virtual, self.settings)
                 group.create_task(lasting("keeper", inside.keeper.run))
@@ -131,12 +133,15 @@ class Hypervisor:
                 group.create_task(lasting("access rules", inside.access))
                 if self.config.metrics:
                     group.create_task(keep_running("metrics", partial(inside.figures, self.metrics)))
+                group.create_task(keep_running("authorities", partial(keys.follow, self.host, self.config)))
                 if self.config.replicas > 1:
                     group.create_task(keep_running("endpoints", inside.replicas))
                     group.create_task(self._lead_while_served())
                 if not self.config.store_is_ours:
                     await problems.note(self.host, self.config, "")
                 else:
+                    if self.config.replicas > 1:
+                        group.create_task(keep_running("the store's members", self._tend_members))
                     group.create_task(
                         problems.follow_store(self.host, self.config, self.places.store_health, self._found)
                     )
@@ -176,6 +181,12 @@ class Hypervisor:
             for informer in self.world.informers():
                 group.create_task(informer.run())
             await self._become_ready()
+
+    async def _tend_members(self) -> None:
+        def changed(change: Change) -> None:
+            log.info("the store's members: %s", change)
+
+        await tend(self.host, self.config, self.places.store_socket, changed=changed)
 
     def _found(self, problem: str) -> None:
         self._problem = problem
@@ -233,15 +244,31 @@ async def _refuse(host: Client, config: Config, places: Places, why: str) -> Non
     await Health(check, dict).run(places.health_port, places.health_address)
 
 
+async def _begin(beginning: Beginning, places: Places, served: str) -> None:
+    """Let the store begin, which may take others; probes are answered meanwhile."""
+
+    async def check() -> str:
+        return beginning.missing or "starting"
+
+    health = asyncio.ensure_future(Health(check, dict).run(places.health_port, places.health_address))
+    try:
+        await beginning.run(served)
+    finally:
+        health.cancel()
+        await asyncio.gather(health, return_exceptions=True)
+
+
 async def run(host_endpoint: Endpoint, config: Config, pod: Pod, places: Places) -> None:
     """Run one replica's hypervisor until cancelled; the other containers of its pod begin when it lets them."""
     async with Client(host_endpoint, user_agent="loft-hypervisor") as host:
         facts, data = await certs.prepare(host, config, pod, places.pki)
-        if why := versions.refusal(
-            await versions.served_version(host, config), config.kubernetes_version, config.replicas
-        ):
+        served = await versions.served_version(host, config)
+        if why := versions.refusal(served, config.kubernetes_version, config.replicas):
             await _refuse(host, config, places, why)
-        certs.let_start(places.pki, "etcd", "kube-apiserver")
-        endpoint = virtual_endpoint(places, data["ca.crt"])
+        if config.store_is_ours:
+            await _begin(Beginning(host, config, certs.place(config, pod, facts), places), places, served)
+        else:
+            certs.let_start(places.pki, "kube-apiserver")
+        endpoint = virtual_endpoint(places, trusted(data, "ca.crt"))
         async with Client(endpoint, user_agent="loft-hypervisor") as virtual:
             await Hypervisor((host, virtual), config, pod, places).run(facts, data)

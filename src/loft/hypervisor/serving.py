@@ -9,7 +9,7 @@ import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loft.hypervisor.certificates import metrics_pair, node_serving_pair, webhook_pair
+from loft.hypervisor.certificates import metrics_pair, node_serving_pair, trusted, webhook_pair
 from loft.hypervisor.metrics_plan import SERVER_NAME
 from loft.hypervisor.splice import Stream
 from loft.pki.authority import KeyPair, due
@@ -102,5 +102,5 @@ class ServingContexts:
         if not address:
             return webhook_pair(self._data, now, self._hours), b""
         if address == SERVER_NAME:
-            return metrics_pair(self._data, address, now, self._hours), self._data["front-proxy-ca.crt"]
-        return node_serving_pair(self._data, address, now, self._hours), self._data["kubelet-client-ca.crt"]
+            return metrics_pair(self._data, address, now, self._hours), trusted(self._data, "front-proxy-ca.crt")
+        return node_serving_pair(self._data, address, now, self._hours), trusted(self._data, "kubelet-client-ca.crt")

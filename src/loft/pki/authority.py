@@ -53,7 +53,7 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage
 
 
-def new_authority(name: str, now: datetime, *, days: int = 3650) -> KeyPair:
+def new_authority(name: str, now: datetime, *, days: float = 3650) -> KeyPair:
     """Make a self-signed authority that can sign end certificates only (path length 0)."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     return _self_signed(ec.generate_private_key(ec.SECP256R1()), subject, now, days)
@@ -69,7 +69,7 @@ def renew_authority(ca: KeyPair, now: datetime, *, days: int = 3650) -> KeyPair:
     return _self_signed(_signer(ca), subject, now, days)
 
 
-def _self_signed(key: ec.EllipticCurvePrivateKey, subject: x509.Name, now: datetime, days: int) -> KeyPair:
+def _self_signed(key: ec.EllipticCurvePrivateKey, subject: x509.Name, now: datetime, days: float) -> KeyPair:
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     builder = (
         x509.CertificateBuilder()

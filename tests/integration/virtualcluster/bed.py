@@ -19,9 +19,10 @@ import yaml
 from integration.api_server import ApiServer, _spawner, bound_to_us, free_ports
 from loft.core.resource import NAMESPACES, SERVICEACCOUNTS
 from loft.embedded import binaries
-from loft.hypervisor import certs
+from loft.hypervisor import certs, members
+from loft.hypervisor.certificates import Place
 from loft.hypervisor.config import Config, Pod, parse_config
-from loft.hypervisor.control_plane_files import configuration_files
+from loft.hypervisor.control_plane_files import configuration_files, store_configuration
 from loft.hypervisor.replica import Places, virtual_endpoint
 from loft.hypervisor.run import Hypervisor
 from loft.kube.client import Client
@@ -93,6 +94,7 @@ class Bed:
             data = await certs.authorities(host, self.config, facts.owner)
             moved = configuration_files(str(self.places.egress_socket), self.places.api_server, str(self.pki))
             certs.write_files(self.pki, moved)
+            self._write_store_file(certs.place(self.config, pod, facts))
             try:
                 self._start(by_kind["StatefulSet"]["spec"]["template"]["spec"]["containers"])
                 async with Client(virtual_endpoint(self.places, data["ca.crt"])) as inside:
@@ -144,8 +146,14 @@ class Bed:
     def _start(self, containers: list[Object]) -> None:
         for container in containers:
             if container["name"] != "hypervisor":
-                args = [self._moved(arg, container["name"]) for arg in container["args"]]
-                self._spawn(container["name"], container["command"] + args)
+                args = [self._moved(arg, container["name"]) for arg in container.get("args", ())]
+                words = [self._moved(word, container["name"]) for word in container["command"]]
+                self._spawn(container["name"], words + args)
+
+    def _write_store_file(self, place: Place) -> None:
+        only = ",".join(f"{name}={url}" for name, url in members.peers(self.config).items())
+        files = store_configuration(place, only, limit_bytes=self.config.store_limit, is_new=True)
+        certs.write_files(self.pki, {path: self._moved(text.decode(), "etcd").encode() for path, text in files.items()})
 
     def _moved(self, argument: str, component: str) -> str:
         for before, after in (

@@ -10,7 +10,7 @@ from loft.cli import snapshots
 from loft.cli.failure import Failure
 from loft.cli.places import Place, parse
 from loft.cli.snapshots import Metadata
-from loft.cli.store import holder, version_refusal
+from loft.cli.store import holder, size_refusal, version_refusal
 
 METADATA = Metadata("dev", "team", "v1.36.3", "2026-01-02T03:04:05Z")
 
@@ -108,3 +108,22 @@ def test_the_pod_that_holds_a_volume_may_nothing():
     assert spec["automountServiceAccountToken"] is False
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+@pytest.mark.parametrize(
+    ("size", "limit", "text"),
+    [
+        (1 << 20, 0, ""),
+        ((64 << 20) + 32, 64 << 20, ""),
+        (
+            (64 << 20) + 33,
+            64 << 20,
+            "the store in the snapshot is 64 MiB, and storage.limit of the virtual cluster is 64",
+        ),
+        (128 << 20, 32 << 20, "raise storage.limit"),
+    ],
+)
+def test_a_store_larger_than_the_limit_is_refused_by_name(size, limit, text):
+    found = size_refusal(size, limit)
+    assert text in found
+    assert bool(found) == bool(text)
