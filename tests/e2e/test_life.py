@@ -1,6 +1,7 @@
 """The life of virtual clusters on a real host: replicas that die, versions, snapshots, a full store, deletion."""
 
 import base64
+import json
 import os
 import signal
 import time
@@ -328,6 +329,19 @@ def certificate_files(folder):
     return [f"--from-file={folder / name}" for name in ("ca.crt", "tls.crt", "tls.key")]
 
 
+def keys_below(machine, cluster, folder):
+    """How many keys the external etcd holds for a virtual cluster."""
+    address = machine.get("service", "etcd", "-n", "life-etcd")["spec"]["clusterIP"]
+    start = f"/{cluster.namespace}/{cluster.name}/"
+    body = {"key": start, "range_end": start[:-1] + "0"}
+    encoded = {name: base64.b64encode(key.encode()).decode() for name, key in body.items()} | {"count_only": True}
+    tls = ("--cacert", str(folder / "ca.crt"), "--cert", str(folder / "tls.crt"), "--key", str(folder / "tls.key"))
+    host = "etcd.life-etcd.svc:2379"
+    where = ("--noproxy", "*", "--resolve", f"{host}:{address}", f"https://{host}/v3/kv/range")
+    said = machine("curl", "-sS", "--fail", *tls, *where, "-d", json.dumps(encoded)).stdout
+    return int(json.loads(said).get("count", 0))
+
+
 @LONG
 def test_two_virtual_clusters_in_one_external_etcd_know_nothing_of_each_other(made, machine, tmp_path):
     files = certificate_files(tmp_path)
@@ -356,6 +370,20 @@ def test_two_virtual_clusters_in_one_external_etcd_know_nothing_of_each_other(ma
             check=False,
         )
         assert "its store is an external etcd" in said.stderr
+
+        # What is below the prefix goes or stays, as was said.
+        def kept():
+            return {cluster.name: keys_below(machine, cluster, tmp_path) for cluster in clusters}
+
+        assert min(kept().values()) > 50
+        clusters[1].helm("upgrade", store | {"externalEtcd.retentionPolicy": "Delete"})
+        clusters[1].rollout()
+        for cluster in clusters:
+            machine.helm("uninstall", cluster.name, "-n", cluster.namespace, timeout=180)
+        assert kept()[clusters[1].name] == 0
+        assert kept()[clusters[0].name] > 50
+        for cluster in clusters:
+            wait_for(lambda cluster=cluster: not set(cluster.left()) - {"Secret/etcd"}, 60)
     finally:
         machine.kubectl("delete", "namespace", "life-etcd", "--timeout=60s")
 

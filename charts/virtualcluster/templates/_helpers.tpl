@@ -128,6 +128,9 @@ files of 64 MiB.
 {{- end -}}
 
 {{- define "vc.isExternal" -}}
+{{- if and (eq .Values.externalEtcd.retentionPolicy "Delete") .Values.externalEtcd.prefix -}}
+{{- fail "externalEtcd.retentionPolicy Delete needs an empty externalEtcd.prefix: below one that was chosen there may be something of others" -}}
+{{- end -}}
 {{- if .Values.externalEtcd.endpoints -}}
 {{- if not .Values.externalEtcd.secretName -}}
 {{- fail "externalEtcd.secretName is empty: name the Secret with ca.crt, tls.crt and tls.key for externalEtcd.endpoints" -}}
@@ -288,4 +291,79 @@ resources: { requests: { storage: {{ .Values.storage.size }} } }
 {{- define "vc.podEnvironment" -}}
 - { name: POD_NAME, valueFrom: { fieldRef: { fieldPath: metadata.name } } }
 - { name: POD_IP, valueFrom: { fieldRef: { fieldPath: status.podIP } } }
+{{- end -}}
+
+{{- /*
+A step before or after Helm's own work: a pod with an account of its own, both only for that time. Arguments: root,
+hook, name, command, rules; optionally secret, a Secret that is mounted at /run/loft/etcd.
+*/ -}}
+{{- define "vc.step" -}}
+{{- $root := .root -}}
+{{- $name := printf "vc-%s-%s" $root.Release.Name .name -}}
+{{- range $at, $kind := list "ServiceAccount" "Role" "RoleBinding" }}
+apiVersion: {{ ternary "v1" "rbac.authorization.k8s.io/v1" (eq $kind "ServiceAccount") }}
+kind: {{ $kind }}
+metadata:
+  name: {{ $name }}
+  labels: {{- include "vc.labels" $root | nindent 4 }}
+  annotations:
+    helm.sh/hook: {{ $.hook }}
+    helm.sh/hook-weight: {{ sub $at 3 | quote }}
+    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
+{{- if eq $kind "ServiceAccount" }}
+automountServiceAccountToken: false
+{{- else if eq $kind "Role" }}
+rules: {{- toYaml $.rules | nindent 2 }}
+{{- else }}
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: Role, name: {{ $name }} }
+subjects:
+  - { kind: ServiceAccount, name: {{ $name }}, namespace: {{ $root.Release.Namespace }} }
+{{- end }}
+---
+{{- end }}
+apiVersion: v1
+kind: Pod
+metadata:
+  name: {{ $name }}
+  labels:
+    app.kubernetes.io/name: virtualcluster-{{ .name }}
+    app.kubernetes.io/instance: {{ $root.Release.Name }}
+  annotations:
+    helm.sh/hook: {{ .hook }}
+    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
+spec:
+  serviceAccountName: {{ $name }}
+  automountServiceAccountToken: true
+  enableServiceLinks: false
+  restartPolicy: OnFailure
+  activeDeadlineSeconds: 120
+  terminationGracePeriodSeconds: 1
+  securityContext:
+    runAsNonRoot: true
+    runAsUser: 65532
+    runAsGroup: 65532
+    fsGroup: 65532
+    seccompProfile: { type: RuntimeDefault }
+  {{- with $root.Values.controlPlane.nodeSelector }}
+  nodeSelector: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $root.Values.controlPlane.tolerations }}
+  tolerations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  containers:
+    - name: {{ .name }}
+      image: {{ $root.Values.image | quote }}
+      imagePullPolicy: IfNotPresent
+      command: {{ .command | toJson }}
+      securityContext: {{- include "vc.hardened" $root | nindent 8 }}
+      resources: {{- toYaml $root.Values.controlPlane.resources.hypervisor | nindent 8 }}
+      {{- with .secret }}
+      volumeMounts:
+        - { name: etcd, mountPath: /run/loft/etcd, readOnly: true }
+      {{- end }}
+  {{- with .secret }}
+  volumes:
+    - name: etcd
+      secret: { secretName: {{ . }}, defaultMode: 0440 }
+  {{- end }}
 {{- end -}}

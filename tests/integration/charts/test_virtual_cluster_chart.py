@@ -145,7 +145,13 @@ def test_a_scheduler_inside_is_a_container_and_its_taints_evict() -> None:
         (CIDR | {"externalEtcd": {"secretName": "etcd"}}, "externalEtcd.endpoints is empty"),
         (CIDR | {"externalEtcd": {"endpoints": ["http://etcd:2379"]}}, "endpoints"),
         (CIDR | {"externalEtcd": {"endpoints": ["https://a,--x=y"]}}, "endpoints"),
+        (
+            CIDR | {"externalEtcd": {"prefix": "/mine", "retentionPolicy": "Delete"}},
+            "retentionPolicy Delete needs an empty externalEtcd.prefix",
+        ),
         (CIDR | {"certificates": {"validityMinutes": 4}}, "validityMinutes"),
+        (CIDR | {"certificates": {"authorityMinutes": 59, "overlapMinutes": 10}}, "at least 6 times"),
+        (CIDR | {"certificates": {"rotateAuthority": "a b"}}, "rotateAuthority"),
         (CIDR | {"expose": {"ingress": {"enabled": True}}}, "expose.ingress.host is empty"),
         (CIDR | {"expose": {"service": {"type": "ExternalName"}}}, "type"),
         (CIDR | {"exportKubeConfig": {"server": "http://plain"}}, "server"),
@@ -373,6 +379,37 @@ def test_an_external_etcd_stands_for_the_pods_own() -> None:
     assert not [item for item in objects if item["kind"] == "PersistentVolumeClaim"]
     data = find(objects, "ConfigMap", "vc-dev-config")["data"]["config.json"]
     assert parse_config(data.encode()).store_is_ours is False
+
+
+def test_what_is_in_an_external_etcd_is_removed_by_a_step_after_the_deletion_if_that_is_said() -> None:
+    store = {"endpoints": ["https://a:2379", "https://b:2379"], "secretName": "store"}
+    assert not [item for item in render(CIDR | {"externalEtcd": store}) if "helm.sh/hook" in annotations(item)]
+    values = CIDR | {"externalEtcd": store | {"retentionPolicy": "Delete"}, "controlPlane": {"replicas": 3}}
+    steps = [item for item in render(values) if annotations(item).get("helm.sh/hook") == "post-delete"]
+    assert [item["kind"] for item in steps] == ["ServiceAccount", "Role", "RoleBinding", "Pod"]
+    assert steps[1]["rules"] == [
+        {"apiGroups": [""], "resources": ["pods"], "resourceNames": ["dev-0", "dev-1", "dev-2"], "verbs": ["get"]}
+    ]
+    command = steps[3]["spec"]["containers"][0]["command"]
+    assert command == ["python3", "-m", "loft.cmd.forget", "team", "dev", "3", "https://a:2379", "https://b:2379"]
+    assert steps[3]["spec"]["volumes"] == [{"name": "etcd", "secret": {"secretName": "store", "defaultMode": 0o440}}]
+
+
+def annotations(item: Object) -> dict[str, str]:
+    return item["metadata"].get("annotations") or {}
+
+
+def test_the_volume_of_the_only_replica_is_the_charts_and_those_of_three_are_not() -> None:
+    assert [item for item in render(CIDR) if item["kind"] == "PersistentVolumeClaim"]
+    objects = render(CIDR | {"controlPlane": {"replicas": 3}})
+    assert not [item for item in objects if item["kind"] == "PersistentVolumeClaim"]
+    assert find(objects, "StatefulSet", "dev")["spec"]["volumeClaimTemplates"]
+
+
+def test_how_keys_are_exchanged_reaches_the_hypervisor() -> None:
+    objects = render(CIDR | {"certificates": {"rotateAuthority": "2026-11", "overlapMinutes": 5}})
+    config = parse_config(find(objects, "ConfigMap", "vc-dev-config")["data"]["config.json"].encode())
+    assert (config.rotate_authority, config.overlap_minutes, config.authority_days) == ("2026-11", 5, 3650)
 
 
 def test_the_version_names_the_image() -> None:

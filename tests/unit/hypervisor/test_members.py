@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from loft.hypervisor import growth, members
+from loft.hypervisor import external, growth, members
 from loft.hypervisor.config import Config, ConfigError, for_this_pod
 from loft.hypervisor.members import Add, Join, Lost, Member, Promote, Remove, Wait, beginning, plan
 
@@ -201,3 +201,14 @@ def test_a_pod_goes_by_the_replicas_it_was_made_for():
     assert for_this_pod(config, {}).replicas == 1
     with pytest.raises(ConfigError, match="LOFT_REPLICAS"):
         for_this_pod(config, {"LOFT_REPLICAS": "many"})
+
+
+def test_only_what_is_below_its_own_name_is_forgotten():
+    start, end = external.key_range("team", "dev")
+    assert (start, end) == (b"/team/dev/", b"/team/dev0")
+    assert start <= b"/team/dev/pods/default/web" < end
+    assert not start <= b"/team/dev2/pods/default/web" < end
+    assert not start <= b"/team/dev" < end
+    for namespace, name in (("", "dev"), ("team", ""), ("team", "dev/a"), ("/", "dev")):
+        with pytest.raises(ValueError, match="no namespace and name"):
+            external.key_range(namespace, name)
