@@ -11,7 +11,7 @@ from e2e.shell import wait_for
 from e2e.test_life import LONG, made, problem_of  # noqa: F401 - a fixture
 from e2e.virtual import asked_all_the_time, kill_process
 
-pytestmark = [LONG, pytest.mark.timeout(900)]
+pytestmark = [LONG, pytest.mark.timeout(1500)]
 
 ASK = """
 import asyncio, pathlib
@@ -66,7 +66,7 @@ def lose(machine, cluster, *numbers):
         return not found.returncode and json.loads(found.stdout)["metadata"]["uid"] != old[claim]
 
     for claim in old:
-        wait_for(lambda claim=claim: is_new(claim), 90)
+        wait_for(lambda claim=claim: is_new(claim), 240)
 
 
 def test_one_replica_becomes_three_and_nothing_is_lost(made, machine):  # noqa: F811
@@ -173,9 +173,10 @@ def test_the_only_volume_lost_ends_no_pods_until_a_snapshot_is_restored(made, ma
     wait_for(lambda: not problem_of(machine, cluster), 60)
 
 
-def test_authorities_are_exchanged_and_nobody_is_refused_who_keeps_up(made, machine):  # noqa: F811
-    values = {"controlPlane.replicas": 3, "certificates.overlapMinutes": 2}
-    cluster = made("rotate", **values)
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_authorities_are_exchanged_and_nobody_is_refused_who_keeps_up(made, machine, replicas):  # noqa: F811
+    values = {"controlPlane.replicas": replicas, "certificates.overlapMinutes": 2}
+    cluster = made(f"rotate{replicas}", **values)
     cluster.deploy("web")
     where = ("-n", cluster.namespace)
 
@@ -203,18 +204,21 @@ def test_authorities_are_exchanged_and_nobody_is_refused_who_keeps_up(made, mach
     before = secret(f"vc-{cluster.name}-certs")["data"]
     first, first_token = fetched("first"), token()
     cluster.helm("upgrade", values | {"certificates.rotateAuthority": "one"})
+    cluster.rollout()
     wait_for(lambda: phase() == "trusting", 180)
+    # With one replica nobody answers while it is started anew.
+    patience_s = 15 if replicas > 1 else 90
     # Who has the old bundle goes on through the whole first overlap.
-    deadline = time.monotonic() + 400
+    deadline = time.monotonic() + 600
     while phase() == "trusting":
         assert time.monotonic() < deadline
-        wait_for(lambda: first("get", "nodes").returncode == 0, 10)
+        wait_for(lambda: first("get", "nodes").returncode == 0, patience_s)
         time.sleep(2)
     second = fetched("second")
     while phase() == "issuing":
-        assert time.monotonic() < deadline + 400
-        wait_for(lambda: second("get", "nodes").returncode == 0, 10)
-        assert wait_for(lambda: accepted(first_token), 10)
+        assert time.monotonic() < deadline + 600
+        wait_for(lambda: second("get", "nodes").returncode == 0, patience_s)
+        wait_for(lambda: accepted(first_token), patience_s)
         time.sleep(2)
     after = secret(f"vc-{cluster.name}-certs")["data"]
     assert set(after) == set(before)
