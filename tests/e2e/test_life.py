@@ -1,6 +1,7 @@
 """The life of virtual clusters on a real host: replicas that die, versions, snapshots, a full store, deletion."""
 
 import base64
+import hashlib
 import json
 import os
 import signal
@@ -12,6 +13,8 @@ from cryptography import x509
 
 from e2e.shell import wait_for
 from e2e.virtual import VirtualCluster, asked_all_the_time, kill_process
+from loft.cli import snapshots
+from loft.cli.snapshots import Metadata
 from loft.embedded.binaries import PROGRAMS
 from loft.embedded.layout import KUBERNETES_VERSION
 from loft.pki.authority import issue, new_authority
@@ -198,6 +201,18 @@ def test_a_full_store_says_so_and_opens_again_when_there_is_space(made, machine,
     assert "storage.limit 1Gi must be between 16Mi and 32Mi" in refused.stderr
     cluster = made("full", **{"storage.size": "608Mi", "storage.limit": "16Mi"})
     cluster.deploy("web")
+    # A snapshot that is larger is refused before anything is stopped.
+    with snapshots.writing(tmp_path / "large.tar", Metadata("x", "x", KUBERNETES_VERSION, snapshots.now())) as file:
+        content = bytes(17 << 20)
+        file.write(content + hashlib.sha256(content).digest())
+    where = ("--space", cluster.namespace, "--kubeconfig", machine.environment["KUBECONFIG"])
+    said = machine.loft(
+        "restore", "vcluster", cluster.name, *where, "--from", str(tmp_path / "large.tar"), check=False
+    ).stderr
+    assert "the store in the snapshot is 17 MiB, and storage.limit of the virtual cluster is 16 MiB" in said
+    statuses = machine.get("pod", f"{cluster.name}-0", "-n", cluster.namespace)["status"]["containerStatuses"]
+    assert cluster.answers("web")
+    assert not any(item["lastState"] for item in statuses if item["name"] == "etcd")
     big = tmp_path / "big"
     big.write_bytes(os.urandom(700_000))
 

@@ -9,8 +9,8 @@ import pytest
 from loft.cli import snapshots
 from loft.cli.failure import Failure
 from loft.cli.places import Place, parse
+from loft.cli.restoring import holder, size_refusal, version_refusal
 from loft.cli.snapshots import Metadata
-from loft.cli.store import holder, size_refusal, version_refusal
 
 METADATA = Metadata("dev", "team", "v1.36.3", "2026-01-02T03:04:05Z")
 
