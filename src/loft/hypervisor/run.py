@@ -42,6 +42,7 @@ from loft.kube.config import Endpoint
 from loft.kube.errors import ApiError
 from loft.kube.keep import keep_running, lasting
 from loft.kube.leader import Leader
+from loft.pki.serviceaccount import key_name
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,8 @@ class Hypervisor:
         """Run until cancelled."""
         config = self.config
         self._facts, self._data = facts, data
-        self.settings = msgspec.structs.replace(settings_of(config, facts), cluster_owner=await self._cluster_owner())
+        more = {"cluster_owner": await self._cluster_owner(), "token_key": key_name(data["sa.pub"])}
+        self.settings = msgspec.structs.replace(settings_of(config, facts), **more)
         self.syncer = Syncer(self.host, self.virtual, self.settings)
         # With replicas, the caches for connections are apart from the leader's, which come and go with leadership.
         self.world = self.syncer.world if config.replicas == 1 else World(self.host, self.virtual, self.settings)

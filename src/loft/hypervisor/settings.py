@@ -89,6 +89,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     custom_resources: tuple[CustomResource, ...] = ()
     """Kinds that are no part of Kubernetes and are synced as written here."""
+    token_key: str = ""
+    """Names the key that signs tokens of service accounts now; others' tokens are renewed. "" counts for any."""
     control_plane: dict[str, str] = {}
     """Labels of the virtual cluster's control plane on the host, which is within the boundary and for its tenants."""
     blocked_cidrs: tuple[str, ...] = ()

@@ -33,7 +33,7 @@ class Tokens:
             return
         now = datetime.now(UTC)
         secret = self._secret(pod)
-        if secret is not None and due_in_s(secret, now) > 0:
+        if secret is not None and due_in_s(secret, now, self._world.settings.token_key) > 0:
             return
         sources = token_sources(pod)
         issued = await asyncio.gather(*[self._issue(pod, source) for source in sources])
@@ -51,7 +51,8 @@ class Tokens:
             return None
         await self.ensure(pod)
         secret = self._secret(pod)
-        return max(1.0, due_in_s(secret, datetime.now(UTC))) if secret is not None else 1.0
+        key = self._world.settings.token_key
+        return max(1.0, due_in_s(secret, datetime.now(UTC), key)) if secret is not None else 1.0
 
     async def remove(self, key: str) -> None:
         """Remove the tokens of Pods of this key that are gone on both sides."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -18,3 +20,8 @@ def new_signing_key() -> tuple[bytes, bytes]:
     )
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return private, public
+
+
+def key_name(public: bytes) -> str:
+    """Return a short name of a public key (PEM), which no other has."""
+    return hashlib.sha256(public.strip()).hexdigest()[:16]

@@ -27,6 +27,7 @@ APPLIED = PREFIX + "applied"
 HOST_NODE = PREFIX + "host-node"
 """Set on virtual Nodes that stand for a host node."""
 RENEW_AT = PREFIX + "renew-at"
+SIGNED_BY = PREFIX + "signed-by"
 
 
 def metadata(obj: Object) -> Object:

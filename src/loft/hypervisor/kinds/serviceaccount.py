@@ -63,8 +63,13 @@ def renew_at(expires: datetime, now: datetime) -> datetime:
     return now + timedelta(seconds=min(life_s * share, DAY_S))
 
 
-def due_in_s(secret: Object, now: datetime) -> float:
-    """Return the seconds until a Secret of tokens must be renewed; 0 when it is due or has no date."""
+def due_in_s(secret: Object, now: datetime, key: str = "") -> float:
+    """Return the seconds until a Secret of tokens must be renewed; 0 when it is due or has no date.
+
+    `key` names the key that signs tokens now: what another has signed will not be accepted much longer.
+    """
+    if objects.annotations(secret).get(objects.SIGNED_BY, "") != key:
+        return 0.0
     stamp = objects.annotations(secret).get(objects.RENEW_AT)
     try:
         due = datetime.fromisoformat(stamp) if stamp else now
@@ -89,6 +94,8 @@ def plan_tokens(
     data = {key: base64.b64encode(token.encode()).decode() for key, (token, _) in tokens.items()}
     due = min(renew_at(expires, now) for _, expires in tokens.values()).astimezone(UTC)
     stamp = {objects.RENEW_AT: due.isoformat(timespec="seconds")}
+    if settings.token_key:
+        stamp[objects.SIGNED_BY] = settings.token_key
     name = token_secret_name(pod, names)
     if secret is not None:
         uid = objects.uid(secret)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from loft.core.action import Create, Patch
@@ -52,3 +53,14 @@ def test_renewal_changes_the_secret_that_was_seen() -> None:
 def test_without_a_good_date_tokens_are_due(stamp: str | None) -> None:
     marks = {"vcluster.loft.sh/renew-at": stamp} if stamp else {}
     assert due_in_s({"metadata": {"annotations": marks}}, NOW) == 0
+
+
+def test_tokens_that_another_key_has_signed_are_due() -> None:
+    settings = msgspec.structs.replace(SETTINGS, token_key="new")
+    (step,) = plan_tokens(POD, None, TOKENS, NAMES, (settings, NOW))
+    assert isinstance(step.action, Create)
+    assert due_in_s(step.action.body, NOW, "new") == 300
+    assert due_in_s(step.action.body, NOW, "newer") == 0
+    (older,) = plan_tokens(POD, None, TOKENS, NAMES, (SETTINGS, NOW))
+    assert isinstance(older.action, Create)
+    assert due_in_s(older.action.body, NOW, "new") == 0
