@@ -14,6 +14,7 @@ from loft.core.selector import parse_labels
 from loft.hypervisor.custom import CustomResource
 from loft.hypervisor.kinds import REGISTRY
 from loft.hypervisor.kinds.custom import CustomResourceError, custom_kinds
+from loft.hypervisor.mapped import MappedError, MappedService, check
 from loft.hypervisor.settings import KINDS, OPTIONAL_KINDS
 
 CONFIG_FILE = Path("/etc/loft/config.json")
@@ -77,6 +78,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     tolerations: tuple[str, ...] = ("node.kubernetes.io/",)
     blocked_cidrs: tuple[str, ...] = ()
     custom_resources: tuple[CustomResource, ...] = ()
+    from_host: tuple[MappedService, ...] = ()
+    """Services of the host that are shown inside."""
+    from_virtual: tuple[MappedService, ...] = ()
+    """Services inside that are found on the host under a plain name."""
 
     @property
     def certificate_hours(self) -> float:
@@ -124,6 +129,10 @@ def parse_config(data: bytes) -> Config:
         custom_kinds(config.custom_resources, [*config.kinds & set(REGISTRY)])
     except CustomResourceError as error:
         raise ConfigError(f"customResources: {error}") from error
+    try:
+        check(config.from_host, config.from_virtual)
+    except MappedError as error:
+        raise ConfigError(str(error)) from error
     if not 1 <= config.certificate_minutes <= 60 * 24 * 3650:
         raise ConfigError("certificateMinutes must be between 1 and 5256000")
     return config

@@ -219,6 +219,8 @@ def settings_of(config: Config, facts: certs.HostFacts) -> Settings:
         custom_resources=config.custom_resources,
         control_plane={"app.kubernetes.io/name": "virtualcluster", "app.kubernetes.io/instance": config.name},
         blocked_cidrs=config.blocked_cidrs,
+        from_host=config.from_host,
+        from_virtual=config.from_virtual,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from loft.hypervisor.custom import CustomResource
+from loft.hypervisor.mapped import MappedService
 
 DNS_SERVICE = "kube-system/kube-dns"
 OPTIONAL_KINDS = frozenset({"StorageClassToHost"})
@@ -89,6 +90,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     custom_resources: tuple[CustomResource, ...] = ()
     """Kinds that are no part of Kubernetes and are synced as written here."""
+    from_host: tuple[MappedService, ...] = ()
+    """Services of the host that are shown inside."""
+    from_virtual: tuple[MappedService, ...] = ()
+    """Services inside that are found on the host under a plain name."""
     control_plane: dict[str, str] = {}
     """Labels of the virtual cluster's control plane on the host, which is within the boundary and for its tenants."""
     blocked_cidrs: tuple[str, ...] = ()

@@ -27,6 +27,7 @@ from loft.hypervisor.kinds.storageclass import TO_HOST
 from loft.hypervisor.settings import Settings
 from loft.hypervisor.sync_events import Events
 from loft.hypervisor.sync_gate import Gates
+from loft.hypervisor.sync_mapped import MappedServices
 from loft.hypervisor.sync_nodes import Nodes
 from loft.hypervisor.sync_objects import Objects
 from loft.hypervisor.sync_reflections import Reflected
@@ -75,6 +76,8 @@ class Syncer:
             Reflected((host, virtual), reflection, self._gates, self._writer)
             for reflection in self.world.reflections.values()
         ]
+        maps = "Service" in settings.kinds
+        self._mapped = [MappedServices((host, virtual), self.world, self._writer)] if maps else []
         self._started = asyncio.Event()
         self._reconciled = 0
 
@@ -97,6 +100,8 @@ class Syncer:
                 group.create_task(lasting(controller.name, controller.run))
             for reflected in self._reflected:
                 group.create_task(reflected.run())
+            for mapped in self._mapped:
+                group.create_task(mapped.run())
             for kind, mapping in self.world.mappings.items():
                 if mapping.gated:
                     group.create_task(self._run_gated(kind, mapping))
@@ -126,6 +131,8 @@ class Syncer:
                 await controller.idle()
             for reflected in self._reflected:
                 await reflected.controller.idle()
+            for mapped in self._mapped:
+                await mapped.idle()
             await asyncio.sleep(ECHO_S)
             calm = calm + 1 if before == self._reconciled else 0
 

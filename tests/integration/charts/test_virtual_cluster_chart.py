@@ -402,3 +402,36 @@ def test_minutes_of_validity_replace_the_hours() -> None:
     for values, minutes in (({}, 8760 * 60), ({"validityHours": 2}, 120), ({"validityMinutes": 5}, 5)):
         data = find(render(CIDR | {"certificates": values}), "ConfigMap", "vc-dev-config")["data"]["config.json"]
         assert parse_config(data.encode()).certificate_minutes == minutes
+
+
+def test_a_service_of_another_namespace_is_mapped_only_when_it_is_offered() -> None:
+    mapped = {"mapServices": {"fromHost": [{"from": "data/db", "to": "apps/db"}, {"from": "team/x", "to": "apps/x"}]}}
+    refused = helm(CIDR | mapped)
+    assert refused.returncode != 0
+    assert "Service data/db is not offered; beside namespace team those are that hostServices lists" in refused.stderr
+    assert helm(CIDR | mapped | {"hostServices": ["data/other", "dat/*"]}).returncode != 0
+    for offered in ("data/db", "data/*"):
+        objects = render(CIDR | mapped | {"hostServices": [offered]})
+        role = find(objects, "Role", "vc-team-dev-services")
+        assert role["metadata"]["namespace"] == "data"
+        assert role["rules"] == [
+            {"apiGroups": [""], "resources": ["services"], "resourceNames": ["db"], "verbs": ["get", "list", "watch"]}
+        ]
+    config = parse_config(find(objects, "ConfigMap", "vc-dev-config")["data"]["config.json"].encode())
+    assert [(item.source, item.target) for item in config.from_host] == [("data/db", "apps/db"), ("team/x", "apps/x")]
+
+
+def test_services_are_mapped_by_arguments_of_earlier_charts_too() -> None:
+    words = ["--map-host-service=team/db=apps/db", "--map-virtual-service=apps/web=web"]
+    objects = render(CIDR | {"syncer": {"extraArgs": words}})
+    config = parse_config(find(objects, "ConfigMap", "vc-dev-config")["data"]["config.json"].encode())
+    assert [(item.source, item.target) for item in config.from_host] == [("team/db", "apps/db")]
+    assert [(item.source, item.target) for item in config.from_virtual] == [("apps/web", "web")]
+    for word, says in (
+        ("--map-host-service=db=apps/db", "is not offered"),
+        ("--map-host-service=team/db=db", "must be NAMESPACE/NAME"),
+        ("--map-host-service=team/db", "must be"),
+        ("--map-virtual-service=apps/web=a/b", "must be a name"),
+    ):
+        refused = helm(CIDR | {"syncer": {"extraArgs": [word]}})
+        assert refused.returncode != 0 and says in refused.stderr, word

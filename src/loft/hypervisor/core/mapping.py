@@ -310,6 +310,8 @@ class Mapping:
     """What is refused of an object is replaced by what allows nothing: the rest crosses, also the first time."""
     name: str = ""
     """How the kind is called among the synced kinds; by default its Kubernetes kind."""
+    named: Callable[[Object, Context], str] | None = None
+    """The host object's name, where somebody chose it; by default one that no other virtual object gets."""
     host_tree: Node = dataclasses.field(init=False)
     virtual_tree: Node = dataclasses.field(init=False)
     named_tree: Node = dataclasses.field(init=False)

@@ -17,6 +17,7 @@ from loft.hypervisor.core.body import host_patch
 from loft.hypervisor.core.context import Context
 from loft.hypervisor.core.mapping import Copy, Guard, HostPatch, Labels, Mapping
 from loft.hypervisor.core.objects import Object
+from loft.hypervisor.core.reflection import is_reflected
 
 API_SERVER = "default/kubernetes"
 METRICS = "kube-system/loft-hypervisor"
@@ -27,9 +28,9 @@ _ASSIGNED = frozenset({"clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"
 _OWNERSHIP = frozenset({objects.OBJECT_UID, objects.RESERVATION})
 
 
-def is_not_api_server(virtual: Object, context: Context) -> bool:
-    """Sync all but the Services in front of the virtual API server and of its metrics: they lead to ourselves."""
-    return objects.key(virtual) not in (API_SERVER, METRICS)
+def is_of_the_tenant(virtual: Object, context: Context) -> bool:
+    """Sync all but the Services that lead to ourselves, and those that show one of the host, which is there already."""
+    return objects.key(virtual) not in (API_SERVER, METRICS) and not is_reflected(virtual)
 
 
 def is_reservation_of(virtual: Object, host: Object) -> bool:
@@ -97,7 +98,7 @@ SERVICE = Mapping(
         Copy("status.loadBalancer.ingress[*].{ip,hostname,ipMode}"),
         Copy("status.loadBalancer.ingress[*].ports[*].{port,protocol,error}"),
     ),
-    wanted=is_not_api_server,
+    wanted=is_of_the_tenant,
     adopts=is_reservation_of,
     digested=tenants_wish,
     update=update,

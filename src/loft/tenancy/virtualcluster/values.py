@@ -48,6 +48,7 @@ TENANT_VALUES = (
     "exportKubeConfig",
     "expose",
     "kubernetes.version",
+    "mapServices",
     "scheduler",
     "storage",
     *(f"sync.{kind}.enabled" for kind in SYNC_SWITCHES),
