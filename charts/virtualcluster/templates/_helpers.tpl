@@ -67,6 +67,15 @@ that cannot be honoured is refused by name.
 {{- if and (or .Values.scheduler.enabled .Values.sync.nodes.syncAllNodes) (not .Values.sync.nodes.enabled) -}}
 {{- fail "scheduler.enabled and sync.nodes.syncAllNodes need sync.nodes.enabled" -}}
 {{- end -}}
+{{- with .Values.distribution.image -}}
+{{- if gt (int $.Values.controlPlane.replicas) 1 -}}
+{{- fail "distribution.image needs controlPlane.replicas 1" -}}
+{{- else if $.Values.scheduler.enabled -}}
+{{- fail "distribution.image and scheduler.enabled: whether a scheduler runs is the distribution's to say" -}}
+{{- else if $.Values.externalEtcd.endpoints -}}
+{{- fail "distribution.image and externalEtcd.endpoints: where its store is, is the distribution's to say" -}}
+{{- end -}}
+{{- end -}}
 {{- if not $cidr -}}
 {{- fail "serviceCIDR is empty: give the Service CIDR of the host cluster, e.g. --set serviceCIDR=10.96.0.0/12 (kubectl get servicecidr kubernetes)" -}}
 {{- end -}}
@@ -121,6 +130,11 @@ that cannot be honoured is refused by name.
 {{- $blocked = concat $blocked ($block.except | default list) $closed -}}
 {{- end -}}
 {{- $blocked | uniq | toJson -}}
+{{- end -}}
+
+{{- /* Where the API server listens. */ -}}
+{{- define "vc.apiPort" -}}
+{{- ternary (int .Values.distribution.port) 8443 (ne .Values.distribution.image "") -}}
 {{- end -}}
 
 {{- define "vc.kubernetesImage" -}}
@@ -206,7 +220,7 @@ true
   "allNodes" .Values.sync.nodes.syncAllNodes
   "nodeSelector" .Values.sync.nodes.nodeSelector
   "scheduler" .Values.scheduler.enabled
-  "metrics" .Values.metrics.enabled
+  "metrics" (and .Values.metrics.enabled (not .Values.distribution.image))
   "podSecurity" .Values.isolation.podSecurityStandard
   "dnsEnabled" .Values.dns.enabled
   "dnsImage" .Values.dns.image
@@ -217,7 +231,8 @@ true
   "extraNames" (concat .Values.certificates.extraSANs (include "vc.ingressHost" . | fromJsonArray) | default list)
   "ingressHost" (include "vc.ingressHost" . | fromJsonArray | join "")
   "loadBalancer" (eq .Values.expose.service.type "LoadBalancer")
-  "storeIsOurs" (not (include "vc.isExternal" .))
+  "storeIsOurs" (not (or (include "vc.isExternal" .) .Values.distribution.image))
+  "distribution" (ternary (dict "port" (int .Values.distribution.port) "kubeconfig" (base .Values.distribution.kubeconfig)) nil (ne .Values.distribution.image ""))
   "exportServer" .Values.exportKubeConfig.server
   "exportContext" .Values.exportKubeConfig.context
   "exports" .Values.exportKubeConfig.secrets

@@ -23,7 +23,6 @@ from loft.hypervisor.certificates import (
     ClientPairs,
     Place,
     check_interval_s,
-    client_pairs,
     component_files,
     is_short_of,
     missing_entries,
@@ -174,8 +173,18 @@ def _leaves(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.glob("*/*.crt")}
 
 
-async def publish_clients(host: Client, config: Config, data: Mapping[str, bytes], owner: Object) -> None:
+async def publish_clients(
+    host: Client,
+    config: Config,
+    data: Mapping[str, bytes],
+    owner: Object,
+    issue: Callable[[], Awaitable[ClientPairs]],
+) -> None:
     """Keep the Secrets with kubeconfigs and `vc-NAME-gateway` as they should be; returns when they are.
+
+    Args:
+        data: `ca.crt` verifies the API server; clients are verified by `client-ca.crt`, where that is another one.
+        issue: makes new client certificates.
 
     Raises: ApiError; what could be written is.
     """
@@ -184,9 +193,9 @@ async def publish_clients(host: Client, config: Config, data: Mapping[str, bytes
     found = decoded(await host.find(SECRETS, own.name, own.namespace))
     admin = KeyPair(cert=found.get("client-certificate", b""), key=found.get("client-key", b""))
     gateways = decoded(await host.find(SECRETS, gateway, config.namespace)).get("tls.crt", b"")
-    now = datetime.now(UTC)
-    if not all(cert and issued_by(cert, data["ca.crt"]) and not due(cert, now) for cert in (admin.cert, gateways)):
-        pairs = await asyncio.to_thread(client_pairs, data, now, config.certificate_hours)
+    now, client_ca = datetime.now(UTC), data.get("client-ca.crt") or data["ca.crt"]
+    if not all(cert and issued_by(cert, client_ca) and not due(cert, now) for cert in (admin.cert, gateways)):
+        pairs = await issue()
         admin = pairs.admin
         content = gateway_secret(data["ca.crt"], pairs)
         body = _secret(config, gateway, "kubernetes.io/tls", content, owner)

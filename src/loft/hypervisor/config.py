@@ -11,7 +11,9 @@ import msgspec
 
 from loft.api.virtualcluster import VirtualClusterAccess
 from loft.core.selector import parse_labels
+from loft.hypervisor.apiservice import API_PORT
 from loft.hypervisor.custom import CustomResource
+from loft.hypervisor.distribution import Distribution
 from loft.hypervisor.kinds import REGISTRY
 from loft.hypervisor.kinds.custom import CustomResourceError, custom_kinds
 from loft.hypervisor.mapped import MappedError, MappedService, check
@@ -78,6 +80,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     tolerations: tuple[str, ...] = ("node.kubernetes.io/",)
     blocked_cidrs: tuple[str, ...] = ()
     custom_resources: tuple[CustomResource, ...] = ()
+    distribution: Distribution | None = None
+    """A control plane of another make; by default our own components run in this pod."""
     from_host: tuple[MappedService, ...] = ()
     """Services of the host that are shown inside."""
     from_virtual: tuple[MappedService, ...] = ()
@@ -87,6 +91,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     def certificate_hours(self) -> float:
         """How long certificates are valid."""
         return self.certificate_minutes / 60
+
+    @property
+    def api_port(self) -> int:
+        """Where the API server listens in its pod."""
+        return self.distribution.port if self.distribution else API_PORT
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -127,15 +136,21 @@ def parse_config(data: bytes) -> Config:
             raise ConfigError(f"blockedCidrs: {error}") from error
     try:
         custom_kinds(config.custom_resources, [*config.kinds & set(REGISTRY)])
-    except CustomResourceError as error:
-        raise ConfigError(f"customResources: {error}") from error
-    try:
         check(config.from_host, config.from_virtual)
-    except MappedError as error:
+    except (CustomResourceError, MappedError) as error:
         raise ConfigError(str(error)) from error
+    _check_distribution(config)
     if not 1 <= config.certificate_minutes <= 60 * 24 * 3650:
         raise ConfigError("certificateMinutes must be between 1 and 5256000")
     return config
+
+
+def _check_distribution(config: Config) -> None:
+    distribution = config.distribution
+    if distribution and (config.replicas > 1 or config.metrics or config.scheduler or config.store_is_ours):
+        raise ConfigError("distribution: replicas, metrics, scheduler and store are its own")
+    if distribution and "/" in distribution.kubeconfig:
+        raise ConfigError(f"distribution.kubeconfig {distribution.kubeconfig!r} is not a file's name")
 
 
 def load_config(path: Path = CONFIG_FILE) -> Config:

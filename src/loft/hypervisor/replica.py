@@ -26,6 +26,8 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     health_port: int = PORT
     health_address: str = "0.0.0.0"
     store_health: tuple[str, int] = problems.HEALTH_ADDRESS
+    distribution: Path = Path("/run/loft/distribution")
+    """The folder that a control plane of another make writes its kubeconfig into."""
 
 
 def virtual_endpoint(places: Places, ca: bytes) -> Endpoint:

@@ -68,6 +68,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Label selector of the host nodes that are shown when all are."""
     node_idle_s: float = 60.0
     """A virtual Node without pods is deleted after so many seconds, unless all are shown."""
+    node_address: str = ""
+    """Where the kubelet API of all virtual Nodes is reached; by default at the host nodes' own addresses."""
     kubelet_port: int = 10250
     kubernetes_version: str = "v1.36.3"
     """Shown as kubelet version of virtual Nodes when the host's cannot be read."""

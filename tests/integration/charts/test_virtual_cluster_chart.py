@@ -58,10 +58,21 @@ WIDGETS = {
     "rules": [{"copy": "spec.size"}],
 }
 SHAPES = WIDGETS | {"kind": "Shape", "plural": "shapes", "direction": "fromHost", "rules": [{"copy": "spec.corners"}]}
+FOREIGN = {
+    "distribution": {
+        "image": "example.com/allinone:1",
+        "command": ["server"],
+        "args": ["--tls-san=$(SERVICE_IP)"],
+        "env": [{"name": "MODE", "value": "small"}],
+        "port": 7443,
+        "runAsUser": 0,
+    }
+}
 CASES: dict[str, Object] = {
     "default": CIDR,
     "ephemeral": CIDR | {"storage": {"persistence": False}, "dns": {"enabled": False}},
     "isolated": CIDR | {"isolation": {"enabled": True, "podSecurityStandard": "restricted"}},
+    "distribution": CIDR | FOREIGN | {"isolation": {"enabled": True}},
     "three-replicas-with-agent": CIDR
     | {
         "controlPlane": {"replicas": 3},
@@ -152,6 +163,12 @@ def test_a_scheduler_inside_is_a_container_and_its_taints_evict() -> None:
         (CIDR | {"exportKubeConfig": {"secrets": [{"namespace": "x"}]}}, "name"),
         (CIDR | {"kubernetes": {"version": "1.36"}}, "version"),
         (CIDR | {"controlPlane": {"replicas": 2}}, "replicas"),
+        (CIDR | FOREIGN | {"controlPlane": {"replicas": 3}}, "distribution.image needs controlPlane.replicas 1"),
+        (CIDR | FOREIGN | ALL_NODES, "distribution.image and scheduler.enabled"),
+        (CIDR | {"distribution": {"image": "x", "kubeconfig": "/../etc/loft"}}, "kubeconfig"),
+        (CIDR | {"distribution": {"image": "x", "kubeconfig": "relative/a"}}, "kubeconfig"),
+        (CIDR | {"distribution": {"image": "x", "port": 10250}}, "port"),
+        (CIDR | {"distribution": {"image": "x", "env": [{"name": "A", "valueFrom": {}}]}}, "env"),
         (CIDR | {"image": "x y"}, "image"),
         (CIDR | {"kubernetes": {"image": "a: {b}"}}, "kubernetes"),
         (CIDR | {"storage": {"size": "5Gi\n  - evil"}}, "size"),
@@ -173,6 +190,24 @@ def test_the_hosts_token_is_in_no_container_but_ours() -> None:
         name for name, item in containers(objects).items() if any(m["name"] == "token" for m in item["volumeMounts"])
     }
     assert with_token == {"hypervisor"}
+
+
+def test_a_distribution_gets_nothing_of_ours_but_its_own_volumes() -> None:
+    objects = render(CASES["distribution"])
+    found = containers(objects)
+    assert set(found) == {"hypervisor", "distribution"}
+    mounts = {mount["name"]: mount["mountPath"] for mount in found["distribution"]["volumeMounts"]}
+    assert mounts == {"data": "/data", "distribution": "/run/kubeconfig", "distribution-tmp": "/tmp"}
+    (shared,) = [mount for mount in found["hypervisor"]["volumeMounts"] if mount["name"] == "distribution"]
+    assert shared["readOnly"]
+    assert found["distribution"]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert find(objects, "Service", "dev")["spec"]["ports"][0]["targetPort"] == 7443
+    config = parse_config(find(objects, "ConfigMap", "vc-dev-config")["data"]["config.json"].encode())
+    assert config.distribution is not None
+    assert (config.distribution.kubeconfig, config.distribution.port) == ("admin.conf", 7443)
+    rules = [item for item in objects if item["kind"] == "NetworkPolicy"]
+    (inside,) = [item for item in rules if item["metadata"]["name"] == "vc-dev-control-plane"]
+    assert inside["spec"]["ingress"][0]["ports"][0] == {"port": 7443, "protocol": "TCP"}
 
 
 def test_every_component_sees_its_own_keys_only() -> None:
