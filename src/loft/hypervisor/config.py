@@ -136,16 +136,19 @@ def parse_config(data: bytes) -> Config:
             raise ConfigError(f"blockedCidrs: {error}") from error
     try:
         custom_kinds(config.custom_resources, [*config.kinds & set(REGISTRY)])
-        check(config.from_host, config.from_virtual)
-    except (CustomResourceError, MappedError) as error:
-        raise ConfigError(str(error)) from error
-    _check_distribution(config)
+    except CustomResourceError as error:
+        raise ConfigError(f"customResources: {error}") from error
+    _check_ways(config)
     if not 1 <= config.certificate_minutes <= 60 * 24 * 3650:
         raise ConfigError("certificateMinutes must be between 1 and 5256000")
     return config
 
 
-def _check_distribution(config: Config) -> None:
+def _check_ways(config: Config) -> None:
+    try:
+        check(config.from_host, config.from_virtual)
+    except MappedError as error:
+        raise ConfigError(str(error)) from error
     distribution = config.distribution
     if distribution and (config.replicas > 1 or config.metrics or config.scheduler or config.store_is_ours):
         raise ConfigError("distribution: replicas, metrics, scheduler and store are its own")
