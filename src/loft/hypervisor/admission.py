@@ -20,7 +20,6 @@ from loft.hypervisor.admission_plan import Allow, Amend, Decision, Reserve, addr
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.context import Context
 from loft.hypervisor.core.objects import Object
-from loft.hypervisor.core.reflection import is_reflected
 from loft.hypervisor.core.texts import virtual_text
 from loft.hypervisor.egress_rules import Target
 from loft.hypervisor.http1 import Connection, Exchange
@@ -103,7 +102,7 @@ class ServiceAdmission:
         if own is not None and self._world.find_virtual("Service", own) is None:
             own = None
         targets = {item.target for item in self._world.settings.from_host}
-        if key in targets and is_reflected(request.get("object") or {}):
+        if key in targets and objects.is_mapped(request.get("object") or {}):
             # It has the address of a Service that the host has already.
             return Allow()
         return decide(request, own, exists=exists)

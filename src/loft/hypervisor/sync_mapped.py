@@ -19,7 +19,6 @@ from loft.hypervisor.core import objects
 from loft.hypervisor.core.context import Context
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.plan import is_ours, plan, remove
-from loft.hypervisor.core.reflection import is_reflected
 from loft.hypervisor.core.side import on_virtual
 from loft.hypervisor.kinds.mappedservice import KEY, MAPPED_SERVICE, NOT_MAPPED, plan_from_host, unmappable
 from loft.hypervisor.sync_world import World
@@ -82,7 +81,7 @@ class MappedServices:
         return lambda key, old, new: self.controllers[0].enqueue(target)
 
     def _virtual_changed(self, key: str, old: Object | None, new: Object | None) -> None:
-        if key in self._targets or is_reflected(new or old or {}):
+        if key in self._targets or objects.is_mapped(new or old or {}):
             self.controllers[0].enqueue(key)
         for name, source in self._sources.items():
             if source == key:
@@ -153,7 +152,7 @@ class MappedServices:
             host = None
         source = self._sources.get(name)
         virtual = world.virtual["Service"].get(source) if source else None
-        if virtual is None or is_reflected(virtual):
+        if virtual is None or objects.is_mapped(virtual):
             await self._writer.execute(remove(MAPPED_SERVICE, host))
             return None
         context = msgspec.structs.replace(self._context(virtual), mapped_to=name)

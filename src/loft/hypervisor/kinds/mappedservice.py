@@ -33,7 +33,6 @@ from loft.hypervisor.core.mapping import (
 )
 from loft.hypervisor.core.names import Names
 from loft.hypervisor.core.objects import Object
-from loft.hypervisor.core.reflection import REFLECTED, is_reflected
 from loft.hypervisor.core.side import Step, on_virtual
 from loft.hypervisor.core.translate import walk
 
@@ -71,7 +70,7 @@ def shown(host: Object, target: str, names: Names, context: Context) -> Object:
     """Return the Service inside for one of the host."""
     namespace, _, name = target.partition("/")
     content: Object = walk(_FROM_HOST, {"spec": objects.spec(host)}, Scope(names, context, host, "", strict=False))
-    metadata = {"name": name, "namespace": namespace, "labels": {REFLECTED: "true"}}
+    metadata = {"name": name, "namespace": namespace, "labels": {objects.MAPPED: "true"}}
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata} | content
 
 
@@ -87,7 +86,7 @@ def plan_from_host(
         names, context: as for every plan.
     """
     host, virtual = sides
-    if virtual is not None and not is_reflected(virtual):
+    if virtual is not None and not objects.is_mapped(virtual):
         text = "a Service of the host is not shown here: this Service has the name; rename or remove one of them"
         is_new = host is not None and text not in context.reported
         return [on_virtual(Event(virtual, NAME_TAKEN, text, "Warning"))] if is_new else []

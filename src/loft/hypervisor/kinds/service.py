@@ -17,7 +17,6 @@ from loft.hypervisor.core.body import host_patch
 from loft.hypervisor.core.context import Context
 from loft.hypervisor.core.mapping import Copy, Guard, HostPatch, Labels, Mapping
 from loft.hypervisor.core.objects import Object
-from loft.hypervisor.core.reflection import is_reflected
 
 API_SERVER = "default/kubernetes"
 METRICS = "kube-system/loft-hypervisor"
@@ -30,7 +29,7 @@ _OWNERSHIP = frozenset({objects.OBJECT_UID, objects.RESERVATION})
 
 def is_of_the_tenant(virtual: Object, context: Context) -> bool:
     """Sync all but the Services that lead to ourselves, and those that show one of the host, which is there already."""
-    return objects.key(virtual) not in (API_SERVER, METRICS) and not is_reflected(virtual)
+    return objects.key(virtual) not in (API_SERVER, METRICS) and not objects.is_mapped(virtual)
 
 
 def is_reservation_of(virtual: Object, host: Object) -> bool:

@@ -13,7 +13,6 @@ from loft.hypervisor.core import objects
 from loft.hypervisor.core.context import Context
 from loft.hypervisor.core.names import Names
 from loft.hypervisor.core.plan import plan
-from loft.hypervisor.core.reflection import REFLECTED
 from loft.hypervisor.core.side import Step
 from loft.hypervisor.kinds.mappedservice import MAPPED_SERVICE, plan_from_host, unmappable
 from loft.hypervisor.kinds.service import is_of_the_tenant
@@ -41,7 +40,7 @@ def port(number: int, **more: Any) -> Object:
 def inside(labels: Object | None = None, **spec: Any) -> Object:
     ports = [port(5432, targetPort=5432)]
     body = {"type": "ClusterIP", "clusterIP": "10.96.0.5", "clusterIPs": ["10.96.0.5"], "ports": ports} | spec
-    metadata = {"name": "base", "namespace": "apps", "uid": "v", "labels": labels or {REFLECTED: "true"}}
+    metadata = {"name": "base", "namespace": "apps", "uid": "v", "labels": labels or {objects.MAPPED: "true"}}
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": body}
 
 
@@ -95,6 +94,12 @@ def test_what_leads_elsewhere_by_now_is_removed_by_uid(there: Object | None) -> 
 def test_a_service_of_the_tenants_own_stays_and_is_told() -> None:
     (step,) = from_host(host(), inside({"app": "mine"}, clusterIP="10.96.0.9"))
     assert isinstance(step.action, Event) and step.action.reason == "MappedNameTaken"
+
+
+def test_what_is_kept_inside_for_other_reasons_is_no_mapped_service() -> None:
+    kept = inside({"loft.sh/kept": "true"})
+    assert is_of_the_tenant(kept, CONTEXT)
+    assert not from_host(None, kept)
 
 
 def test_a_namespace_is_made_and_one_that_goes_is_waited_for() -> None:
