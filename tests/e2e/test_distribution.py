@@ -1,5 +1,6 @@
 """A virtual cluster whose control plane is somebody else's image: all that is known is its port and its kubeconfig."""
 
+import base64
 import json
 import os
 from pathlib import Path
@@ -11,6 +12,8 @@ from e2e.virtual import VirtualCluster
 from loft.embedded import images, layers, oci, registry
 from loft.embedded.binaries import KUBERNETES_LINKS, find_kubernetes
 from loft.embedded.layout import KUBERNETES_VERSION
+from loft.hypervisor.distribution import signing_request
+from loft.pki.request import new_request
 
 pytestmark = [
     pytest.mark.timeout(600),
@@ -74,10 +77,30 @@ def test_a_pod_talks_to_its_api_server_by_its_name(cluster):
     assert wait_for(lambda: "gitVersion" in cluster("exec", "deploy/web", "--", "sh", "-c", ask, check=False).stdout)
 
 
+def client_of(cluster, folder, name):
+    """A client certificate of the cluster's own signer, as words for curl."""
+    key, request = new_request(name)
+    body = signing_request("kubernetes.io/kube-apiserver-client", request, 1) | {"metadata": {"name": name}}
+    cluster("create", "-f", "-", stdin=json.dumps(body))
+    cluster("certificate", "approve", name)
+    signed = wait_for(lambda: cluster.get("csr", name)["status"].get("certificate"))
+    for end, content in (("crt", base64.b64decode(signed)), ("key", key)):
+        (folder / f"{name}.{end}").write_bytes(content)
+    return "--cert", str(folder / f"{name}.crt"), "--key", str(folder / f"{name}.key")
+
+
 def test_its_kubelet_api_is_for_those_whom_the_api_server_lets(cluster, machine, tmp_path):
     (pod,) = machine.get("pods", "-n", "foreign", "-l", "app.kubernetes.io/instance=foreign")["items"]
     url = f"https://{pod['status']['podIP']}:10250/pods"
-    assert machine("curl", "-s", "-k", "-m", "5", url, check=False).returncode
+    ask = ("curl", "-s", "-k", "-m", "5", url)
+    assert machine(*ask, check=False).returncode
+    # Known to the cluster, and without rights; then with them.
+    own = client_of(cluster, tmp_path, "ann")
+    assert machine(*ask, *own, check=False).returncode
+    cluster("create", "clusterrole", "kubelet-caller", "--verb=create", "--resource=nodes/proxy")
+    cluster("create", "clusterrolebinding", "kubelet-caller", "--clusterrole=kubelet-caller", "--user=ann")
+    answer = wait_for(lambda: machine(*ask, *own, check=False).stdout)
+    assert "web-" in answer and "PodList" in answer
     nodes = cluster.get("nodes")["items"]
     assert {item["status"]["addresses"][0]["address"] for item in nodes} == {pod["status"]["podIP"]}
 

@@ -13,6 +13,7 @@ import yaml
 
 from e2e import guard
 from e2e.shell import wait_for
+from e2e.virtual import settings
 from loft.embedded.binaries import find
 from loft.helm.charts import chart_path
 
@@ -109,7 +110,7 @@ def tenant(machine, tmp_path_factory):
     began = time.monotonic()
     machine(
         *(str(find("helm")), "install", NAME, str(chart_path("virtualcluster")), "--namespace", NAMESPACE),
-        *("--set", f"serviceCIDR={ranges[0]}", "--set", "hostNodes.enabled=true"),
+        *settings({"serviceCIDR": ranges[0], "hostNodes.enabled": "true"}),
     )
     machine.kubectl("wait", "-n", NAMESPACE, f"pod/{NAME}-0", "--for=create", "--timeout=60s")
     machine.kubectl("wait", "-n", NAMESPACE, f"pod/{NAME}-0", "--for=condition=Ready", "--timeout=120s")
