@@ -94,7 +94,8 @@ class ForeignHypervisor(Hypervisor):
     def _serve(self, group: asyncio.TaskGroup, neighbours: Neighbours, contexts: ServingContexts) -> None:
         kubelet = Kubelet(self.host, neighbours, self.metrics, context=self._context, may_call=self._may_call)
         self.connections = {"kubelet": 0, "webhook": 0, "failed": 0}
-        webhook, node = Target(LOOPBACK, WEBHOOK_PORT), Target(self.pod.address, self.settings.kubelet_port)
+        address = self.places.kubelet_address or self.pod.address
+        webhook, node = Target(LOOPBACK, WEBHOOK_PORT), Target(address, self.settings.kubelet_port)
         for way, target, serve in (("webhook", webhook, self.admission.serve), ("kubelet", node, kubelet.serve)):
             group.create_task(lasting(way, partial(self._listen, way, target, serve)))
         group.create_task(lasting("kubeconfig", self._follow_kubeconfig))

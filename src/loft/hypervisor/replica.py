@@ -28,6 +28,8 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     store_health: tuple[str, int] = problems.HEALTH_ADDRESS
     distribution: Path = Path("/run/loft/distribution")
     """The folder that a control plane of another make writes its kubeconfig into."""
+    kubelet_address: str = ""
+    """Where the kubelet API is listened on beside one; the pod's own address by default."""
 
 
 def virtual_endpoint(places: Places, ca: bytes) -> Endpoint:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from loft.kube.errors import Forbidden
 pytestmark = pytest.mark.integration
 
 NAME = "foreign"
-POD = Pod(name=f"{NAME}-0", address="127.0.0.77")
+POD = Pod(name=f"{NAME}-0", address="10.1.0.2")  # told, never dialled
+KUBELET = "127.0.0.77"
 ARGUMENTS = ("distribution.image=example.com/kubernetes:1", "metrics.enabled=true")
 
 
@@ -60,6 +62,7 @@ class Foreign:
             health_port=self.health_port,
             health_address="127.0.0.1",
             distribution=self.shared,
+            kubelet_address=KUBELET,
         )
         async with Client(self.account) as host:
             work = asyncio.ensure_future(distribution_run.run(host, self.config, POD, places))
@@ -73,17 +76,18 @@ class Foreign:
 
     async def until(self, wanted: str, seconds: float = 60.0) -> None:
         """Wait until the probe says something."""
-        said = ""
-        async with asyncio.timeout(seconds):
-            while wanted not in said:
-                with contextlib.suppress(OSError):
-                    said = await ask(self.health_port, "/readyz")
-                await asyncio.sleep(0.1)
+        said, end = "", time.monotonic() + seconds
+        while wanted not in said:
+            assert time.monotonic() < end, said
+            with contextlib.suppress(OSError):
+                said = await ask(self.health_port, "/readyz")
+            await asyncio.sleep(0.1)
 
 
 async def ask(port: int, path: str, address: str = "127.0.0.1", context: ssl.SSLContext | None = None) -> str:
     """Return the answer to a GET, "" when the connection was closed without one."""
-    reader, writer = await asyncio.open_connection(address, port, ssl=context)
+    name = POD.address if context else None
+    reader, writer = await asyncio.open_connection(address, port, ssl=context, server_hostname=name)
     try:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         async with asyncio.timeout(10):
@@ -104,7 +108,7 @@ def as_client(folder: Path, endpoint: Endpoint | None, authority: bytes) -> ssl.
 
 async def call_kubelet(folder: Path, server: ApiServer, endpoint: Endpoint | None) -> str:
     context = as_client(folder, endpoint, server.authority.cert)
-    return await ask(10250, "/pods", POD.address, context)
+    return await ask(10250, "/pods", KUBELET, context)
 
 
 def test_it_is_waited_for_and_used_through_its_api_alone(
@@ -131,7 +135,7 @@ def test_it_is_waited_for_and_used_through_its_api_alone(
     async def one_that_serves(host: Client, inside: Client) -> None:
         (foreign.shared / "admin.conf").write_bytes(to_kubeconfig(server.endpoint, "x"))
         async with foreign.running(server):
-            await foreign.until("200 OK")
+            await foreign.until("HTTP/1.1 200")
             assert await problem(host) == ""
             assert (await inside.get(MUTATINGWEBHOOKS, "loft-hypervisor"))["webhooks"]
             assert not (await inside.list(CSRS)).items
