@@ -46,7 +46,7 @@ def image(machine, tmp_path_factory):
     archive = folder / "image.tar"
     config = oci.ImageConfig(entrypoint=("python3", "/allinone.py"), user="65532")
     oci.write_image(archive, reference, [layers.base(print), kubernetes, script], config)
-    os.environ["LOFT_STATE_DIR"] = str(machine.state if hasattr(machine, "state") else "/var/lib/loft-test")
+    os.environ["LOFT_STATE_DIR"] = str(machine.state)
     images.import_images(registry.layout_of("loft-cluster"), [images.Built(reference, archive)], print)
     return reference
 
