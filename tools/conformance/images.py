@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from tools.filelayers import files
+
 from loft.embedded import images, layers, oci
 from loft.embedded.binaries import Progress
 from loft.embedded.layers import sha
 from loft.embedded.layout import Layout
 from loft.embedded.oci import ImageConfig
-from tools.filelayers import files
 
 from . import programs
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tools.filelayers import files
+
 from loft.embedded import images, layers
 from loft.embedded.binaries import Progress
 from loft.embedded.images import Image
@@ -11,7 +13,6 @@ from loft.embedded.layers import sha
 from loft.embedded.layout import Layout
 from loft.embedded.oci import ImageConfig
 from loft.gateway.process import envoy_binary
-from tools.filelayers import files
 
 from . import programs
 
@@ -21,7 +22,7 @@ _USER = "65532"
 
 
 def cert_manager(process: str) -> str:
-    """Return the name without tag of the image of one of cert-manager's processes; the tag is `1`."""
+    """Return the name without tag of the image of one of cert-manager's processes; the tag is `v1`."""
     return f"loft.sh/e2e/cert-manager-{process}"
 
 
@@ -36,7 +37,9 @@ def catalogue(name: str) -> list[Image]:
         return [_image(CONTOUR, programs.digest(name), place, programs.program(name), (f"/{place}",)), envoy]
     place = "usr/local/bin/cert-manager"
     return [
-        _image(f"{cert_manager(process)}:1", programs.digest(name), place, programs.program(name), (f"/{place}", process))
+        _image(
+            f"{cert_manager(process)}:v1", programs.digest(name), place, programs.program(name), (f"/{place}", process)
+        )
         for process in CERT_MANAGER
     ]
 

@@ -6,6 +6,7 @@ import (
 	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	"github.com/cert-manager/cert-manager/pkg/controller/cainjector"
 	"github.com/cert-manager/cert-manager/pkg/logs"
+	"github.com/cert-manager/cert-manager/pkg/util"
 	"github.com/spf13/pflag"
 	core "k8s.io/api/core/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -44,7 +45,7 @@ func injector(ctx context.Context, words []string) error {
 	if err != nil {
 		return err
 	}
-	manager, err := ctrl.NewManager(access, ctrl.Options{
+	manager, err := ctrl.NewManager(util.RestConfigWithUserAgent(access, "cainjector"), ctrl.Options{
 		Scheme:                        types,
 		LeaderElection:                true,
 		LeaderElectionNamespace:       *namespace,

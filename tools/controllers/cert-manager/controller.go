@@ -54,6 +54,7 @@ func control(ctx context.Context, words []string) error {
 	flags := pflag.NewFlagSet("controller", pflag.ExitOnError)
 	logs.AddFlags(settings, flags)
 	resources := flags.String("cluster-resource-namespace", "kube-system", "namespace of ClusterIssuers' Secrets")
+	owned := flags.Bool("enable-certificate-owner-ref", false, "Secrets go with their Certificates")
 	flags.String("acme-http01-solver-image", "", "unused")
 	flags.Int("max-concurrent-challenges", 0, "unused")
 	namespace := electionFlags(flags)
@@ -75,14 +76,14 @@ func control(ctx context.Context, words []string) error {
 	group.Go(func() error { return healthz.NewServer(20*time.Second).Start(ctx, listener) })
 	group.Go(func() error {
 		return elected(ctx, access, *namespace, "cert-manager-controller", func(ctx context.Context) error {
-			return work(ctx, *resources)
+			return work(ctx, settingsOf(*resources, *owned))
 		})
 	})
 	return group.Wait()
 }
 
-func work(ctx context.Context, resources string) error {
-	factory, err := controller.NewContextFactory(ctx, settingsOf(resources))
+func work(ctx context.Context, settings controller.ContextOptions) error {
+	factory, err := controller.NewContextFactory(ctx, settings)
 	if err != nil {
 		return err
 	}
@@ -108,7 +109,7 @@ func work(ctx context.Context, resources string) error {
 	return group.Wait()
 }
 
-func settingsOf(resources string) controller.ContextOptions {
+func settingsOf(resources string, owned bool) controller.ContextOptions {
 	return controller.ContextOptions{
 		KubernetesAPIQPS:   20,
 		KubernetesAPIBurst: 50,
@@ -119,6 +120,7 @@ func settingsOf(resources string) controller.ContextOptions {
 			DefaultAutoCertificateAnnotations: []string{"kubernetes.io/tls-acme"},
 		},
 		CertificateOptions: controller.CertificateOptions{
+			EnableOwnerRef:                           owned,
 			CopiedAnnotationPrefixes:                 []string{"*", "-kubectl.kubernetes.io/"},
 			CertificateRequestMinimumBackoffDuration: time.Hour,
 			CertificateRequestMaximumBackoffDuration: 32 * time.Hour,

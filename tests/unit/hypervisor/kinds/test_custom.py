@@ -17,7 +17,7 @@ from loft.hypervisor.core.context import Context
 from loft.hypervisor.core.mapping import Scope
 from loft.hypervisor.core.names import Names
 from loft.hypervisor.custom import CustomResource
-from loft.hypervisor.kinds import REGISTRY, references
+from loft.hypervisor.kinds import REGISTRY, issued, references
 from loft.hypervisor.kinds.custom import CustomResourceError, custom_kinds
 from loft.hypervisor.settings import Settings
 
@@ -34,8 +34,9 @@ def widget(*rules: Object, **more: Any) -> Any:
     return kinds(WIDGET | {"rules": list(rules)} | more).mappings["Widget.example.com"]
 
 
-def translated(mapping: Any, spec: Object) -> tuple[Object, list[str]]:
-    context = Context(settings=Settings(name="dev", host_namespace="vc"), now=datetime(2026, 1, 1, tzinfo=UTC))
+def translated(mapping: Any, spec: Object, **facts: Any) -> tuple[Object, list[str]]:
+    settings = Settings(name="dev", host_namespace="vc")
+    context = Context(settings=settings, now=datetime(2026, 1, 1, tzinfo=UTC), **facts)
     virtual = {"metadata": {"name": "a", "namespace": "web", "uid": "u"}, "spec": spec}
     body, refusals = host_body(mapping, virtual, Scope(Names("dev", "vc"), context, virtual, "web"))
     return body.get("spec", {}), [str(refusal) for refusal in refusals]
@@ -160,6 +161,12 @@ def test_the_example_of_the_document_is_right() -> None:
     spec = {"secretName": "tls", "dnsNames": ["a.example"], "issuerRef": {"name": "own", "kind": "Issuer"}}
     host, refusals = translated(certificate, spec)
     assert not refusals and host["issuerRef"] == {"name": "own-x-web-x-dev", "kind": "Issuer"}
+    # The Secret is the host's to make: its name crosses, one that the tenant has is not put there.
+    assert host["secretName"] == "tls-x-web-x-dev" and issued(certificate, {"spec": spec}) == ["tls"]
+    assert references(certificate, {"spec": spec}) == []
+    assert translated(certificate, spec, own_secrets=frozenset({"tls"}))[1] == [
+        "spec.secretName: this Secret is there already and your own: name another one, or remove it"
+    ]
     assert translated(certificate, {"issuerRef": {"kind": "ClusterIssuer", "name": "x"}})[1]
     issuer = made.mappings["Issuer.cert-manager.io"]
     assert translated(issuer, {"selfSigned": {}}) == ({"selfSigned": {}}, [])
