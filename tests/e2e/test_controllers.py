@@ -2,6 +2,8 @@
 
 import base64
 import os
+import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -16,6 +18,7 @@ pytestmark = [
     pytest.mark.skipif(not os.environ.get("LOFT_E2E_LONG"), reason="one of the long ones: make test-long"),
 ]
 DOMAIN = "real-tenant.apps.example.com"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "sync.md"
 PAGE = "hello from a pod\n"
 
 CLUSTER_ISSUERS = """
@@ -61,13 +64,19 @@ def issuing(machine):
 
 @pytest.fixture(scope="module")
 def tenant(machine, tmp_path_factory, envoy, issuing):
-    """A virtual cluster with a web server, for which hosts below DOMAIN are offered."""
-    cluster = VirtualCluster(machine, "real-tenant", tmp_path_factory.mktemp("real"))
+    """A virtual cluster with a web server, with the values of the documentation."""
+    folder = tmp_path_factory.mktemp("real")
+    cluster = VirtualCluster(machine, "real-tenant", folder)
+    blocks = re.findall(r"```yaml\n(hostClasses.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    resources = [item for block in blocks for item in yaml.safe_load(block)["sync"]["customResources"]]
+    values = folder / "values.yaml"
+    text = yaml.safe_dump({"hostClasses": {"enabled": True}, "sync": {"customResources": resources}})
+    values.write_text(text.replace("letsencrypt", "house").replace(r"apps\.example", r"real-tenant\.apps\.example"))
+    cluster.files.append(values)
     cluster.remove()
     machine.kubectl("create", "namespace", cluster.namespace)
     try:
-        values = {"ingressHosts[0]": "*.$(NAME).apps.example.com", "hostClasses.enabled": "true"}
-        cluster.install(**values)
+        cluster.install(**{"ingressHosts[0]": "*.$(NAME).apps.example.com"})
         cluster.deploy("web")
         yield cluster
     finally:
@@ -119,9 +128,117 @@ def test_the_tenants_own_certificate_is_served(tenant, machine, envoy, tmp_path)
 
 
 def test_a_certificate_by_annotation_is_issued_on_the_host_and_served(tenant, machine, envoy, tmp_path):
-    body, host = ingress("shim", "cert-manager.io/cluster-issuer: house", "shim-tls")
+    name = f"cert-manager.io/common-name: shim.{DOMAIN}"
+    body, host = ingress("shim", f"cert-manager.io/cluster-issuer: house, {name}", "shim-tls")
     tenant("apply", "-f", "-", stdin=body)
     secret = wait_for(lambda: secret_of(tenant, "shim-tls"))
     assert issued_for(secret) == [host]
     assert secret["type"] == "kubernetes.io/tls"
     controllers.wait_for_answer(machine, envoy, host, PAGE, *trusted(tmp_path, secret), port=443)
+    assert wait_for(lambda: tenant.get("clusterissuers")["items"])[0]["metadata"]["name"] == "house"
+    tenant("delete", "ingress", "shim")
+    wait_for(lambda: secret_of(tenant, "shim-tls") is None)
+
+
+CERTIFICATES = """
+apiVersion: cert-manager.io/v1
+kind: Issuer
+metadata: {name: root}
+spec: {selfSigned: {}}
+---
+apiVersion: cert-manager.io/v1
+kind: Certificate
+metadata: {name: authority}
+spec:
+  isCA: true
+  commonName: the tenant's authority
+  secretName: authority
+  privateKey: {algorithm: ECDSA, size: 256, rotationPolicy: Always}
+  issuerRef: {name: root, kind: Issuer, group: cert-manager.io}
+---
+apiVersion: cert-manager.io/v1
+kind: Issuer
+metadata: {name: tenant}
+spec: {ca: {secretName: authority}}
+---
+apiVersion: cert-manager.io/v1
+kind: Certificate
+metadata: {name: site}
+spec: {dnsNames: [site.DOMAIN], secretName: site-tls, issuerRef: {name: tenant, kind: Issuer}}
+"""
+
+
+def test_certificates_and_issuers_made_inside_are_worked_on_by_the_hosts_cert_manager(tenant, machine, envoy, tmp_path):
+    controllers.apply_soon(tenant, CERTIFICATES.replace("DOMAIN", DOMAIN))
+    tenant("wait", "certificate/authority", "certificate/site", "--for=condition=Ready", "--timeout=90s")
+    body, host = ingress("site", secret="site-tls")
+    tenant("apply", "-f", "-", stdin=body)
+    authority, secret = (wait_for(lambda name=name: secret_of(tenant, name)) for name in ("authority", "site-tls"))
+    assert issued_for(secret) == [host]
+    controllers.wait_for_answer(machine, envoy, host, PAGE, *trusted(tmp_path, authority), port=443)
+    own = "{apiVersion: v1, kind: Secret, metadata: {name: mine}, stringData: {note: kept}}"
+    tenant("apply", "-f", "-", stdin=own)
+    other = CERTIFICATES.rpartition("---")[2].replace("site-tls", "mine").replace("site", "other")
+    tenant("apply", "-f", "-", stdin=other.replace("DOMAIN", DOMAIN))
+    wait_for(lambda: "already and your own" in tenant("events", "--for=certificate/other").stdout)
+    assert base64.b64decode(secret_of(tenant, "mine")["data"]["note"]) == b"kept"
+    tenant("delete", "ingress/site", "certificate/site", "certificate/other")
+    wait_for(lambda: secret_of(tenant, "site-tls") is None)
+    wait_for(lambda: gone_from_host(machine, tenant, "site"))
+
+
+def gone_from_host(machine, cluster, start):
+    items = machine.get("certificates,secrets", "-n", cluster.namespace)["items"]
+    return not [item for item in items if item["metadata"]["name"].startswith(start)]
+
+
+PROXY = """
+apiVersion: projectcontour.io/v1
+kind: HTTPProxy
+metadata: {name: proxy}
+spec:
+  virtualhost: {fqdn: proxy.DOMAIN}
+  routes: [{conditions: [{prefix: /}], services: [{name: web, port: 80}]}]
+"""
+
+
+def test_an_httpproxy_made_inside_is_served(tenant, machine, envoy):
+    controllers.apply_soon(tenant, PROXY.replace("DOMAIN", DOMAIN))
+    controllers.wait_for_answer(machine, envoy, f"proxy.{DOMAIN}", PAGE)
+    wait_for(lambda: tenant.get("httpproxy", "proxy").get("status", {}).get("currentStatus") == "valid")
+    tenant(
+        "patch", "httpproxy", "proxy", "--type=merge", "-p", '{"spec": {"virtualhost": {"fqdn": "shop.example.com"}}}'
+    )
+    wait_for(lambda: "spec.virtualhost.fqdn" in tenant("events", "--for=httpproxy/proxy").stdout)
+    assert controllers.answer(machine, envoy, "shop.example.com") == ""
+    tenant("delete", "httpproxy", "proxy")
+    wait_for(lambda: controllers.answer(machine, envoy, f"proxy.{DOMAIN}") == "")
+
+
+def test_cert_manager_runs_inside_with_its_webhooks_and_definitions(machine, tmp_path):
+    folder = controllers.prepare("cert-manager")
+    cluster = VirtualCluster(machine, "real-inside", tmp_path)
+    cluster.remove()
+    machine.kubectl("create", "namespace", cluster.namespace)
+    try:
+        cluster.install()
+
+        def helm(*words, **options):
+            return machine.helm("--kubeconfig", str(cluster.path), *words, **options)
+
+        controllers.install_cert_manager(helm, folder)
+        controllers.apply_soon(cluster, CERTIFICATES.replace("DOMAIN", DOMAIN))
+        ready = ("--for=condition=Ready", "--timeout=120s")
+        cluster("wait", "certificate/authority", "certificate/site", *ready, timeout=130)
+        assert issued_for(secret_of(cluster, "site-tls")) == [f"site.{DOMAIN}"]
+        # Its webhook, a pod of the tenant, is asked by the tenant's API server with the authority that was put there.
+        wrong = CERTIFICATES.rpartition("---")[2].replace("DOMAIN", DOMAIN).replace("secretName: site-tls, ", "")
+        refused = cluster("apply", "-f", "-", stdin=wrong.replace("site}", "wrong}"), check=False)
+        assert "spec.secretName" in refused.stderr
+        unusual = CERTIFICATES.partition("---")[0].replace("selfSigned: {}", "selfSigned: {}, ca: {secretName: a}")
+        refused = cluster("apply", "-f", "-", stdin=unusual.replace("root", "two"), check=False)
+        assert 'admission webhook "webhook.cert-manager.io" denied the request' in refused.stderr
+        configured = cluster.get("validatingwebhookconfiguration", "cert-manager-webhook")
+        assert all(hook["clientConfig"].get("caBundle") for hook in configured["webhooks"])
+    finally:
+        cluster.remove()
