@@ -160,12 +160,16 @@ def _reflection(resource: CustomResource) -> Reflection:
     if resource.status:
         raise CustomResourceError(f"{key}: what comes from the host is named in rules, its status too")
     rules = _rules(resource.rules, f"{key}: rules", lambda step: True)
-    if not all(isinstance(rule, Copy) for rule in rules):
-        raise CustomResourceError(f"{key}: from the host only copy is possible")
+    if not all(isinstance(rule, Copy | Fixed) for rule in rules):
+        raise CustomResourceError(f"{key}: from the host only copy and fixed are possible")
     names = resource.names
     try:
         return Reflection(
-            resource=_resource(resource, namespaced=False), rules=rules, allowed=lambda settings: names, name=key
+            resource=_resource(resource, namespaced=False),
+            rules=rules,
+            allowed=lambda settings: names,
+            status_subresource=resource.status_subresource,
+            name=key,
         )
     except ValueError as error:
         raise CustomResourceError(f"{key}: {error}") from error
