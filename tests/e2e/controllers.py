@@ -9,8 +9,7 @@ import yaml
 from tools.controllers import images, programs
 
 from e2e.shell import wait_for
-from loft.embedded import registry
-from loft.embedded.layout import MAIN_CLUSTER
+from loft.embedded.layout import MAIN_CLUSTER, Layout, cache_root
 
 CONTOUR = "projectcontour"
 CERT_MANAGER = "cert-manager"
@@ -19,9 +18,10 @@ CLASS = {"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata
 CLASS |= {"spec": {"controller": "projectcontour.io/ingress-controller"}}
 
 
-def prepare(name):
+def prepare(machine, name):
     """Build a controller (once, minutes) and have its images in the cluster; return its module's folder."""
-    images.ensure(name, registry.layout_of(MAIN_CLUSTER), print)
+    layout = Layout(name=MAIN_CLUSTER, index=0, state_dir=machine.state, cache_dir=cache_root())
+    images.ensure(name, layout, print)
     return programs.module(name, print)
 
 
@@ -50,7 +50,7 @@ def contour_manifests(folder):
 @contextlib.contextmanager
 def contour(machine):
     """Contour and Envoy on the host; gives Envoy's address."""
-    folder = prepare("contour")
+    folder = prepare(machine, "contour")
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(contour_manifests(folder))
         file.flush()
@@ -88,7 +88,7 @@ def install_cert_manager(helm, folder, **values):
 @contextlib.contextmanager
 def cert_manager(machine):
     """cert-manager on the host, for all of its namespaces."""
-    folder = prepare("cert-manager")
+    folder = prepare(machine, "cert-manager")
     _remove_cert_manager(machine)
     try:
         install_cert_manager(machine.helm, folder)

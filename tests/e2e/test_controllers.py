@@ -176,13 +176,17 @@ def test_certificates_and_issuers_made_inside_are_worked_on_by_the_hosts_cert_ma
     authority, secret = (wait_for(lambda name=name: secret_of(tenant, name)) for name in ("authority", "site-tls"))
     assert issued_for(secret) == [host]
     controllers.wait_for_answer(machine, envoy, host, PAGE, *trusted(tmp_path, authority), port=443)
+    body, host = ingress("signed", "cert-manager.io/issuer: tenant", "signed-tls")
+    tenant("apply", "-f", "-", stdin=body)
+    controllers.wait_for_answer(machine, envoy, host, PAGE, *trusted(tmp_path, authority), port=443)
+    assert issued_for(wait_for(lambda: secret_of(tenant, "signed-tls"))) == [host]
     own = "{apiVersion: v1, kind: Secret, metadata: {name: mine}, stringData: {note: kept}}"
     tenant("apply", "-f", "-", stdin=own)
     other = CERTIFICATES.rpartition("---")[2].replace("site-tls", "mine").replace("site", "other")
     tenant("apply", "-f", "-", stdin=other.replace("DOMAIN", DOMAIN))
     wait_for(lambda: "already and your own" in tenant("events", "--for=certificate/other").stdout)
     assert base64.b64decode(secret_of(tenant, "mine")["data"]["note"]) == b"kept"
-    tenant("delete", "ingress/site", "certificate/site", "certificate/other")
+    tenant("delete", "ingress/site", "ingress/signed", "certificate/site", "certificate/other")
     wait_for(lambda: secret_of(tenant, "site-tls") is None)
     wait_for(lambda: gone_from_host(machine, tenant, "site"))
 
@@ -216,7 +220,7 @@ def test_an_httpproxy_made_inside_is_served(tenant, machine, envoy):
 
 
 def test_cert_manager_runs_inside_with_its_webhooks_and_definitions(machine, tmp_path):
-    folder = controllers.prepare("cert-manager")
+    folder = controllers.prepare(machine, "cert-manager")
     cluster = VirtualCluster(machine, "real-inside", tmp_path)
     cluster.remove()
     machine.kubectl("create", "namespace", cluster.namespace)
