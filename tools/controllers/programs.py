@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -60,8 +61,8 @@ def ensure(name: str, progress: Progress) -> Path:
 
 def module(name: str, progress: Progress) -> Path:
     """Return the folder of a program's module, of the version that the program is built from. Raises: BuildError."""
-    words = [binaries.go_tool(progress), "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", MODULES[name]]
+    words = [binaries.go_tool(progress), "mod", "download", "-json", MODULES[name]]
     done = subprocess.run(words, cwd=_SOURCES / name, capture_output=True, text=True, timeout=300, check=False)
-    if done.returncode or not done.stdout.strip():
-        raise binaries.BuildError(f"the module of {name} is not there: {done.stderr.strip()[-500:]}")
-    return Path(done.stdout.strip())
+    if done.returncode:
+        raise binaries.BuildError(f"the module of {name} is not there: {(done.stderr or done.stdout).strip()[-500:]}")
+    return Path(json.loads(done.stdout)["Dir"])
