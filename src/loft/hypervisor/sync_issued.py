@@ -19,6 +19,8 @@ from loft.kube.errors import AlreadyExists
 from loft.kube.informer import Informer
 
 LOOK_AGAIN_S = 1.0
+NEVER_ISSUED = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token"
+"""Large or powerful ones that are not even asked for; what is shown of the others is up to the plan."""
 
 
 class Issued:
@@ -32,7 +34,9 @@ class Issued:
         # Those without our mark: nobody but controllers and owners of the host makes them.
         strangers = f"!{objects.MANAGED_BY}"
         namespace = world.names.host_namespace
-        self.informer = Informer(host, SECRETS, namespace, label_selector=strangers, transform=without_content)
+        self.informer = Informer(
+            host, SECRETS, namespace, label_selector=strangers, field_selector=NEVER_ISSUED, transform=without_content
+        )
         self.controller = Controller("secrets issued on the host", self._reconcile)
 
     def subscribe(self) -> None:
