@@ -5,12 +5,15 @@ import json
 import signal
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 import yaml
 
+from e2e import guard
 from e2e.shell import wait_for
+from e2e.virtual import settings
 from loft.embedded.binaries import find
 from loft.helm.charts import chart_path
 
@@ -76,19 +79,17 @@ class Tenant:
     """kubectl inside the virtual cluster."""
 
     def __init__(self, machine, kubeconfig):
-        self._machine = machine
-        self._flag = f"--kubeconfig={kubeconfig}"
+        self._machine, self.environment = machine, machine.environment
+        self.flag = f"--kubeconfig={kubeconfig}"
 
     def __call__(self, *words, **options):
-        return self._machine("kubectl", self._flag, *words, **options)
+        return self._machine("kubectl", self.flag, *words, **options)
 
     def get(self, *words):
         return yaml.safe_load(self("get", *words, "-o", "json").stdout)
 
     def start(self, *words):
-        return subprocess.Popen(
-            ["kubectl", self._flag, *words], stdout=subprocess.PIPE, env=self._machine.environment, text=True
-        )
+        return subprocess.Popen(["kubectl", self.flag, *words], stdout=subprocess.PIPE, env=self.environment, text=True)
 
 
 def kubeconfig_of(machine, namespace, name, folder):
@@ -109,7 +110,7 @@ def tenant(machine, tmp_path_factory):
     began = time.monotonic()
     machine(
         *(str(find("helm")), "install", NAME, str(chart_path("virtualcluster")), "--namespace", NAMESPACE),
-        *("--set", f"serviceCIDR={ranges[0]}", "--set", "hostNodes.enabled=true"),
+        *settings({"serviceCIDR": ranges[0], "hostNodes.enabled": "true"}),
     )
     machine.kubectl("wait", "-n", NAMESPACE, f"pod/{NAME}-0", "--for=create", "--timeout=60s")
     machine.kubectl("wait", "-n", NAMESPACE, f"pod/{NAME}-0", "--for=condition=Ready", "--timeout=120s")
@@ -205,6 +206,64 @@ def test_port_forward(application, machine):
         forward.send_signal(signal.SIGTERM)
         forward.wait(10)
         forward.stdout.close()
+
+
+def test_proxies_lead_to_pods_and_services(application, machine):
+    (pod,) = application.get("pods", "-l", "app=web")["items"]
+    for path in ("services/web:80", f"pods/{pod['metadata']['name']}:8080"):
+        raw = f"/api/v1/namespaces/default/{path}/proxy/"
+        answer = wait_for(lambda raw=raw: application("get", "--raw", raw, check=False).stdout)
+        assert answer == "served from a virtual cluster\n"
+    proxy = application.start("proxy", "--port=18081")
+    try:
+        assert "Starting to serve" in proxy.stdout.readline()
+        url = "http://127.0.0.1:18081/api/v1/namespaces/default/services/web:80/proxy/"
+        assert machine("curl", "-s", "-m", "5", url).stdout == "served from a virtual cluster\n"
+    finally:
+        proxy.send_signal(signal.SIGTERM)
+        proxy.wait(10)
+        proxy.stdout.close()
+
+
+def test_a_process_that_waits_is_attached_to(application):
+    asks = ("run", "asks", "--image=loft.sh/demo:1", "--restart=Never", "--stdin", "--quiet")
+    said = application(*asks, "--", "sh", "-c", "read line; echo got $line", stdin="it\n").stdout
+    assert "got it" in said
+    assert application("logs", "asks", "--since-time=2100-01-01T00:00:00Z").stdout == ""
+    application("delete", "pod", "asks", "--wait=false")
+
+
+def test_a_tenants_webhook_decides_who_enters_pods(application, tmp_path):
+    guard.post(application, tmp_path, "default")
+    try:
+        for command in (("exec", "client", "--", "true"), ("attach", "client"), ("port-forward", "client", "18082:80")):
+            way = f"CONNECT pods/{command[0].replace('-', '')} is not for you"
+            wait_for(lambda command=command, way=way: way in refusal(application, command), 30)
+    finally:
+        guard.relieve(application, "default")
+    wait_for(lambda: application("exec", "client", "--", "true", check=False).returncode == 0)
+
+
+def refusal(application, command):
+    """What kubectl says about a way into a pod that is closed; it is ended where that is open."""
+    if command[0] != "port-forward":
+        return application("--request-timeout=5s", *command, check=False).stderr
+    words = ("timeout", "5", "kubectl", application.flag, *command)
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=application.environment, text=True
+    )
+    try:
+        first = process.stdout.readline()
+        if "Forwarding" in first:
+            # It asks for the port when somebody comes.
+            urllib.request.urlopen("http://127.0.0.1:18082", timeout=2)
+    except OSError:
+        pass
+    finally:
+        rest = process.stdout.read()
+        process.wait(10)
+        process.stdout.close()
+    return first + rest
 
 
 def test_a_program_in_a_pod_talks_to_its_own_api_server_as_its_service_account(application):

@@ -50,11 +50,14 @@ class VirtualCluster:
     def __init__(self, machine, name, folder):
         self.machine, self.name, self.namespace = machine, name, name
         self.path = Path(folder) / f"{name}.kubeconfig"
+        self.files = []
+        """Files of values, beside those that are given to `install`."""
 
     def helm(self, verb, values, check=True):
         cidr = self.machine.get("servicecidr", "kubernetes")["spec"]["cidrs"][0]
         words = (verb, self.name, str(chart_path("virtualcluster")), "-n", self.namespace)
-        return self.machine.helm(*words, *settings({"serviceCIDR": cidr} | values), check=check)
+        files = [word for file in self.files for word in ("-f", str(file))]
+        return self.machine.helm(*words, *files, *settings({"serviceCIDR": cidr} | values), check=check)
 
     def install(self, **values):
         self.helm("install", values)

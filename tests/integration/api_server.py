@@ -86,6 +86,7 @@ class ApiServer:
         )
         signing, public = new_signing_key()
         self._write("ca.crt", self.authority.cert)
+        self._write("ca.key", self.authority.key)
         self._write("front-proxy-ca.crt", self.front_proxy_authority.cert)
         self._write("sa.key", signing)
         self._write("sa.pub", public)
@@ -183,6 +184,8 @@ class ApiServer:
             f"--secure-port={port}",
             f"--root-ca-file={folder / 'ca.crt'}",
             f"--service-account-private-key-file={folder / 'sa.key'}",
+            f"--cluster-signing-cert-file={folder / 'ca.crt'}",
+            f"--cluster-signing-key-file={folder / 'ca.key'}",
             "--use-service-account-credentials=true",
             "--leader-elect=false",
         )

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from tools.filelayers import files
+
 from loft.embedded import images, layers, oci
 from loft.embedded.binaries import Progress
 from loft.embedded.layers import sha
@@ -66,16 +68,7 @@ def _system(progress: Progress) -> Path:
 
 
 def _files(name: str, content: dict[str, bytes | Path], mode: int = 0o644) -> Path:
-    """Return a layer with files at paths without a leading slash."""
-
-    def make(path: Path) -> None:
-        parents = {str(parent) for file in content for parent in Path(file).parents if str(parent) != "."}
-        entries = [oci.folder(parent) for parent in sorted(parents)]
-        entries += [oci.file(file, mode) for file in content]
-        oci.layer(entries, content, path)
-
-    key = sha(name, programs.digest(), *[f"{file}:{data!r}" for file, data in sorted(content.items())], oct(mode))
-    return layers.cached(f"e2e-{name}", key, make)
+    return files(f"e2e-{name}", programs.digest(), content, mode)
 
 
 def _agnhost(progress: Progress) -> list[Path]:

@@ -35,8 +35,14 @@ that cannot be honoured is refused by name.
 {{- fail (printf "virtualCluster.extraArgs %s is not supported; --service-cidr=CIDR is" .) -}}
 {{- end -}}
 {{- end -}}
+{{- $fromHost := .Values.mapServices.fromHost -}}
+{{- $fromVirtual := .Values.mapServices.fromVirtual -}}
 {{- range .Values.syncer.extraArgs -}}
-{{- if hasPrefix "--disable-sync-resources=" . -}}
+{{- if hasPrefix "--map-host-service=" . -}}
+{{- $fromHost = append $fromHost (include "vc.mapped" . | fromJson) -}}
+{{- else if hasPrefix "--map-virtual-service=" . -}}
+{{- $fromVirtual = append $fromVirtual (include "vc.mapped" . | fromJson) -}}
+{{- else if hasPrefix "--disable-sync-resources=" . -}}
 {{- range splitList "," (trimPrefix "--disable-sync-resources=" .) -}}
 {{- if not (hasKey $kinds .) -}}
 {{- fail (printf "syncer.extraArgs --disable-sync-resources=%s is not supported; known are %s" . (join ", " (keys $kinds | sortAlpha))) -}}
@@ -44,7 +50,7 @@ that cannot be honoured is refused by name.
 {{- $off = append $off (get $kinds .) -}}
 {{- end -}}
 {{- else -}}
-{{- fail (printf "syncer.extraArgs %s is not supported; --disable-sync-resources=KIND,... is" .) -}}
+{{- fail (printf "syncer.extraArgs %s is not supported; --disable-sync-resources=KIND,..., --map-host-service=FROM=TO and --map-virtual-service=FROM=TO are" .) -}}
 {{- end -}}
 {{- end -}}
 {{- range $kind, $state := omit .Values.sync "customResources" -}}
@@ -61,6 +67,15 @@ that cannot be honoured is refused by name.
 {{- if and (or .Values.scheduler.enabled .Values.sync.nodes.syncAllNodes) (not .Values.sync.nodes.enabled) -}}
 {{- fail "scheduler.enabled and sync.nodes.syncAllNodes need sync.nodes.enabled" -}}
 {{- end -}}
+{{- with .Values.distribution.image -}}
+{{- if gt (int $.Values.controlPlane.replicas) 1 -}}
+{{- fail "distribution.image needs controlPlane.replicas 1" -}}
+{{- else if $.Values.scheduler.enabled -}}
+{{- fail "distribution.image and scheduler.enabled: whether a scheduler runs is the distribution's to say" -}}
+{{- else if $.Values.externalEtcd.endpoints -}}
+{{- fail "distribution.image and externalEtcd.endpoints: where its store is, is the distribution's to say" -}}
+{{- end -}}
+{{- end -}}
 {{- if not $cidr -}}
 {{- fail "serviceCIDR is empty: give the Service CIDR of the host cluster, e.g. --set serviceCIDR=10.96.0.0/12 (kubectl get servicecidr kubernetes)" -}}
 {{- end -}}
@@ -70,7 +85,31 @@ that cannot be honoured is refused by name.
 {{- if gt (len .Release.Name) 40 -}}
 {{- fail "the name of a virtual cluster has at most 40 characters" -}}
 {{- end -}}
-{{- dict "serviceCIDR" $cidr "disabledKinds" (without $off "" | uniq | sortAlpha) | toJson -}}
+{{- range $fromHost -}}
+{{- $namespace := splitList "/" .from | first -}}
+{{- $allowed := append $.Values.hostServices (printf "%s/*" $.Release.Namespace) -}}
+{{- if not (or (has .from $allowed) (has (printf "%s/*" $namespace) $allowed)) -}}
+{{- fail (printf "mapServices.fromHost: Service %s is not offered; beside namespace %s those are that hostServices lists" .from $.Release.Namespace) -}}
+{{- end -}}
+{{- if not (contains "/" .to) -}}
+{{- fail (printf "mapServices.fromHost: to %s must be NAMESPACE/NAME of a Service inside" .to) -}}
+{{- end -}}
+{{- end -}}
+{{- range $fromVirtual -}}
+{{- if contains "/" .to -}}
+{{- fail (printf "mapServices.fromVirtual: to %s must be a name: the Service is made in namespace %s" .to $.Release.Namespace) -}}
+{{- end -}}
+{{- end -}}
+{{- dict "serviceCIDR" $cidr "fromHost" $fromHost "fromVirtual" $fromVirtual "disabledKinds" (without $off "" | uniq | sortAlpha) | toJson -}}
+{{- end -}}
+
+{{- /* One of the arguments --map-host-service=FROM=TO and --map-virtual-service=FROM=TO of earlier charts. */ -}}
+{{- define "vc.mapped" -}}
+{{- $parts := splitList "=" . -}}
+{{- if ne (len $parts) 3 -}}
+{{- fail (printf "syncer.extraArgs %s must be %s=NAMESPACE/NAME=NAME" . (first $parts)) -}}
+{{- end -}}
+{{- dict "from" (index $parts 1) "to" (index $parts 2) | toJson -}}
 {{- end -}}
 
 {{- /* Hosts for this virtual cluster: with its names in them, one list gives every virtual cluster a domain of its own. */ -}}
@@ -94,6 +133,11 @@ that cannot be honoured is refused by name.
 {{- $blocked = concat $blocked ($block.except | default list) $closed -}}
 {{- end -}}
 {{- $blocked | uniq | toJson -}}
+{{- end -}}
+
+{{- /* Where the API server listens. */ -}}
+{{- define "vc.apiPort" -}}
+{{- ternary (int .Values.distribution.port) 8443 (ne .Values.distribution.image "") -}}
 {{- end -}}
 
 {{- define "vc.kubernetesImage" -}}
@@ -225,7 +269,7 @@ true
   "allNodes" .Values.sync.nodes.syncAllNodes
   "nodeSelector" .Values.sync.nodes.nodeSelector
   "scheduler" .Values.scheduler.enabled
-  "metrics" .Values.metrics.enabled
+  "metrics" (and .Values.metrics.enabled (not .Values.distribution.image))
   "podSecurity" .Values.isolation.podSecurityStandard
   "dnsEnabled" .Values.dns.enabled
   "dnsImage" .Values.dns.image
@@ -239,9 +283,10 @@ true
   "extraNames" (concat .Values.certificates.extraSANs (include "vc.ingressHost" . | fromJsonArray) | default list)
   "ingressHost" (include "vc.ingressHost" . | fromJsonArray | join "")
   "loadBalancer" (eq .Values.expose.service.type "LoadBalancer")
-  "storeIsOurs" (not (include "vc.isExternal" .))
   "storeStays" .Values.storage.persistence
   "storeLimit" (include "vc.storeLimit" . | int64)
+  "storeIsOurs" (not (or (include "vc.isExternal" .) .Values.distribution.image))
+  "distribution" (ternary (dict "port" (int .Values.distribution.port) "kubeconfig" (base .Values.distribution.kubeconfig)) nil (ne .Values.distribution.image ""))
   "exportServer" .Values.exportKubeConfig.server
   "exportContext" .Values.exportKubeConfig.context
   "exports" .Values.exportKubeConfig.secrets
@@ -253,6 +298,8 @@ true
   "enabledKinds" (ternary (list "StorageClassToHost") list .Values.sync.storageclasses.toHost)
   "customResources" .Values.sync.customResources
   "tolerations" .Values.tolerations
+  "fromHost" $read.fromHost
+  "fromVirtual" $read.fromVirtual
   "blockedCidrs" (include "vc.blockedCIDRs" . | fromJsonArray)
 | toJson -}}
 {{- end -}}

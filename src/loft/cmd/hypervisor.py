@@ -12,9 +12,10 @@ import sys
 from asyncio import sslproto
 from pathlib import Path
 
-from loft.hypervisor.config import CONFIG_FILE, ConfigError, for_this_pod, load_config, pod_from
+from loft.hypervisor.config import CONFIG_FILE, Config, ConfigError, Pod, for_this_pod, load_config, pod_from
 from loft.hypervisor.replica import Places
 from loft.hypervisor.run import run
+from loft.kube.client import Client
 from loft.kube.config import ConfigError as KubeConfigError
 from loft.kube.config import from_environment
 from loft.kube.errors import ApiError
@@ -45,7 +46,7 @@ async def _run(path: Path) -> None:
     sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
     # What is loaded by now stays; the collector need not look at it again and again.
     gc.freeze()
-    work = asyncio.ensure_future(run(from_environment(), config, pod, Places()))
+    work = asyncio.ensure_future(_beside(config, pod))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, work.cancel)
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _show_tasks)
@@ -53,6 +54,18 @@ async def _run(path: Path) -> None:
         await work
     except asyncio.CancelledError:
         logging.getLogger("loft-hypervisor").info("stopped")
+
+
+async def _beside(config: Config, pod: Pod) -> None:
+    """Run beside our own components, or beside a control plane of another make."""
+    if config.distribution is None:
+        await run(from_environment(), config, pod, Places())
+        return
+    from loft.hypervisor import distribution_run  # what it needs is loaded where it is needed
+
+    places = Places(api_server=f"https://127.0.0.1:{config.distribution.port}")
+    async with Client(from_environment(), user_agent="loft-hypervisor") as host:
+        await distribution_run.run(host, config, pod, places)
 
 
 def _show_tasks() -> None:

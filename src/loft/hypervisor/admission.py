@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from loft.core.resource import SERVICES
-from loft.hypervisor.admission_plan import Amend, Decision, Reserve, address_patch, decide, reservation
+from loft.hypervisor.admission_plan import Allow, Amend, Decision, Reserve, address_patch, decide, reservation
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.context import Context
 from loft.hypervisor.core.objects import Object
@@ -101,6 +101,10 @@ class ServiceAdmission:
         own = self._world.pair("Service", key).host if uid and present and objects.uid(present) == uid else None
         if own is not None and self._world.find_virtual("Service", own) is None:
             own = None
+        targets = {item.target for item in self._world.settings.from_host}
+        if key in targets and objects.is_mapped(request.get("object") or {}):
+            # It has the address of a Service that the host has already.
+            return Allow()
         return decide(request, own, exists=exists)
 
     async def _act(self, decision: Decision, request: Object) -> Object | None:

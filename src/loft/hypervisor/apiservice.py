@@ -17,11 +17,10 @@ API_PORT = 8443
 Object = dict[str, Any]
 
 _LABELS = {"component": "apiserver", "provider": "kubernetes"}
-_PORTS = [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": API_PORT}]
 
 
-def plan_service(observed: Object | None, address: str) -> list[Action]:
-    """Return the steps that make `default/kubernetes` have this ClusterIP.
+def plan_service(observed: Object | None, address: str, api_port: int = API_PORT) -> list[Action]:
+    """Return the steps that make `default/kubernetes` have this ClusterIP and lead to this port.
 
     Between the two steps the API server may make its own again; the next look then finds that and starts over.
     """
@@ -32,7 +31,7 @@ def plan_service(observed: Object | None, address: str) -> list[Action]:
         "spec": {
             "type": "ClusterIP",
             "clusterIP": address,
-            "ports": _PORTS,
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": api_port}],
             "sessionAffinity": "None",
             "ipFamilyPolicy": "SingleStack",
         },
@@ -41,12 +40,12 @@ def plan_service(observed: Object | None, address: str) -> list[Action]:
         return [Create(SERVICES, body)]
     spec = observed.get("spec") or {}
     ports = [(port.get("port"), port.get("targetPort")) for port in spec.get("ports") or ()]
-    if spec.get("clusterIP") == address and ports == [(443, API_PORT)] and not spec.get("selector"):
+    if spec.get("clusterIP") == address and ports == [(443, api_port)] and not spec.get("selector"):
         return []
     return [Delete(SERVICES, "default", "kubernetes", uid=observed["metadata"]["uid"]), Create(SERVICES, body)]
 
 
-def endpoint_objects(addresses: Sequence[str]) -> list[Object]:
+def endpoint_objects(addresses: Sequence[str], api_port: int = API_PORT) -> list[Object]:
     """Return the EndpointSlice and Endpoints behind `default/kubernetes`: the pods of the control plane."""
     ordered = sorted(addresses)
     family = "IPv6" if any(":" in address for address in ordered) else "IPv4"
@@ -62,7 +61,7 @@ def endpoint_objects(addresses: Sequence[str]) -> list[Object]:
         "subsets": [
             {
                 "addresses": [{"ip": address} for address in ordered],
-                "ports": [{"name": "https", "port": API_PORT, "protocol": "TCP"}],
+                "ports": [{"name": "https", "port": api_port, "protocol": "TCP"}],
             }
         ],
     }
@@ -76,6 +75,6 @@ def endpoint_objects(addresses: Sequence[str]) -> list[Object]:
         },
         "addressType": family,
         "endpoints": [{"addresses": [address], "conditions": {"ready": True}} for address in ordered],
-        "ports": [{"name": "https", "port": API_PORT, "protocol": "TCP"}],
+        "ports": [{"name": "https", "port": api_port, "protocol": "TCP"}],
     }
     return [endpoints, endpoint_slice]

@@ -25,7 +25,6 @@ from loft.hypervisor.certificates import (
     ClientPairs,
     Place,
     check_interval_s,
-    client_pairs,
     component_files,
     is_short_of,
     missing_entries,
@@ -182,8 +181,18 @@ def _leaves(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.glob("*/*.crt")}
 
 
-async def publish_clients(host: Client, config: Config, data: Mapping[str, bytes], owner: Object) -> None:
+async def publish_clients(
+    host: Client,
+    config: Config,
+    data: Mapping[str, bytes],
+    owner: Object,
+    issue: Callable[[], Awaitable[ClientPairs]],
+) -> None:
     """Keep the Secrets with kubeconfigs and `vc-NAME-gateway` as they should be; returns when they are.
+
+    Args:
+        data: `ca.crt` verifies the API server; clients are verified by `client-ca.crt`, where that is another one.
+        issue: makes new client certificates.
 
     Raises: ApiError; what could be written is.
     """
@@ -192,12 +201,12 @@ async def publish_clients(host: Client, config: Config, data: Mapping[str, bytes
     found = decoded(await host.find(SECRETS, own.name, own.namespace))
     admin = KeyPair(cert=found.get("client-certificate", b""), key=found.get("client-key", b""))
     gateways = decoded(await host.find(SECRETS, gateway, config.namespace))
-    now = datetime.now(UTC)
+    now, client_ca = datetime.now(UTC), data.get("client-ca.crt") or data["ca.crt"]
     is_trusting = gateways.get("ca.crt") == trusted(data, "ca.crt")
     certificates = (admin.cert, gateways.get("tls.crt", b""))
-    is_good = all(cert and issued_by(cert, data["ca.crt"]) and not due(cert, now) for cert in certificates)
+    is_good = all(cert and issued_by(cert, client_ca) and not due(cert, now) for cert in certificates)
     if not (is_good and is_trusting):
-        pairs = await asyncio.to_thread(client_pairs, data, now, config.certificate_hours)
+        pairs = await issue()
         admin = pairs.admin
         content = gateway_secret(trusted(data, "ca.crt"), pairs)
         body = _secret(config, gateway, "kubernetes.io/tls", content, owner)

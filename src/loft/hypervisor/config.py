@@ -11,9 +11,12 @@ import msgspec
 
 from loft.api.virtualcluster import VirtualClusterAccess
 from loft.core.selector import parse_labels
+from loft.hypervisor.apiservice import API_PORT
 from loft.hypervisor.custom import CustomResource
+from loft.hypervisor.distribution import Distribution
 from loft.hypervisor.kinds import REGISTRY
 from loft.hypervisor.kinds.custom import CustomResourceError, custom_kinds
+from loft.hypervisor.mapped import MappedError, MappedService, check
 from loft.hypervisor.settings import KINDS, OPTIONAL_KINDS
 
 CONFIG_FILE = Path("/etc/loft/config.json")
@@ -88,6 +91,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     tolerations: tuple[str, ...] = ("node.kubernetes.io/",)
     blocked_cidrs: tuple[str, ...] = ()
     custom_resources: tuple[CustomResource, ...] = ()
+    distribution: Distribution | None = None
+    """A control plane of another make; by default our own components run in this pod."""
+    from_host: tuple[MappedService, ...] = ()
+    """Services of the host that are shown inside."""
+    from_virtual: tuple[MappedService, ...] = ()
+    """Services inside that are found on the host under a plain name."""
 
     @property
     def certificate_hours(self) -> float:
@@ -98,6 +107,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     def authority_days(self) -> float:
         """How long new authorities are valid."""
         return self.authority_minutes / (60 * 24)
+
+    @property
+    def api_port(self) -> int:
+        """Where the API server listens in its pod."""
+        return self.distribution.port if self.distribution else API_PORT
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -140,6 +154,7 @@ def parse_config(data: bytes) -> Config:
         custom_kinds(config.custom_resources, [*config.kinds & set(REGISTRY)])
     except CustomResourceError as error:
         raise ConfigError(f"customResources: {error}") from error
+    _check_ways(config)
     if not 1 <= config.certificate_minutes <= 60 * 24 * 3650:
         raise ConfigError("certificateMinutes must be between 1 and 5256000")
     if config.authority_minutes < OVERLAPS_MIN * config.overlap_minutes:
@@ -148,6 +163,18 @@ def parse_config(data: bytes) -> Config:
             "third of the authorities' lifetime, and has to be known to all before it ends"
         )
     return config
+
+
+def _check_ways(config: Config) -> None:
+    try:
+        check(config.from_host, config.from_virtual)
+    except MappedError as error:
+        raise ConfigError(str(error)) from error
+    distribution = config.distribution
+    if distribution and (config.replicas > 1 or config.metrics or config.scheduler or config.store_is_ours):
+        raise ConfigError("distribution: replicas, metrics, scheduler and store are its own")
+    if distribution and "/" in distribution.kubeconfig:
+        raise ConfigError(f"distribution.kubeconfig {distribution.kubeconfig!r} is not a file's name")
 
 
 def load_config(path: Path = CONFIG_FILE) -> Config:

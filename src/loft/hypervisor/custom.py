@@ -11,12 +11,14 @@ import msgspec
 
 
 class CustomRule(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """One field's rule; exactly one of the first eight is a path, such as `spec.{duration,usages}`."""
+    """One field's rule; exactly one of the first nine is a path, such as `spec.{duration,usages}`."""
 
     copy: str = ""
     """The value crosses unchanged: a scalar, or a flat list or map of scalars."""
     ref: str = ""
     """The value names another object of the same namespace; see `kind`."""
+    issued: str = ""
+    """The value names a Secret that a controller of the host makes for the object; it is shown inside."""
     labels: str = ""
     """A map of labels that selects Pods."""
     label_selector: str = ""

@@ -52,7 +52,7 @@ class Inside:
             url = f"https://127.0.0.1:{WEBHOOK_PORT}{PATH}"
             self.keeper.want("webhook", [webhook_configuration(url, self._ca)])
         if config.replicas == 1:
-            self.keeper.want("endpoints", endpoint_objects([replica.pod.address]))
+            self.keeper.want("endpoints", endpoint_objects([replica.pod.address], config.api_port))
 
     async def figures(self, metrics: HostMetrics) -> None:
         """Offer metrics.k8s.io while the host has it; runs until cancelled."""
@@ -71,7 +71,8 @@ class Inside:
         executor = Executor(virtual, component="loft-hypervisor")
 
         async def reconcile(key: str) -> None:
-            await executor.execute(plan_service(informer.get(key), self._service_ip))
+            port = self._replica.config.api_port
+            await executor.execute(plan_service(informer.get(key), self._service_ip, port))
 
         controller = Controller("kubernetes-service", reconcile)
         async with asyncio.TaskGroup() as group:

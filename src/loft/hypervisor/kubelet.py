@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -25,7 +25,7 @@ from loft.hypervisor.kubelet_routes import NodeCall, PodCall, Unsupported, host_
 from loft.hypervisor.metrics import HostMetrics
 from loft.hypervisor.metrics_plan import Measured, summary
 from loft.hypervisor.neighbours import Neighbours
-from loft.hypervisor.serving import secured
+from loft.hypervisor.serving import Peer, peer, secured
 from loft.hypervisor.splice import Stream, splice
 from loft.kube.client import Client
 from loft.kube.errors import ApiError
@@ -44,6 +44,9 @@ UPGRADE_HEADERS = (
 ANSWER_HEADERS = ("upgrade", "x-stream-protocol-version", "sec-websocket-accept", "sec-websocket-protocol")
 PROTOCOLS = ("spdy/3.1", "websocket")
 
+MayCall = Callable[[Peer], Awaitable[bool]]
+"""Whether the holder of a client certificate may use the kubelet API."""
+
 
 class Kubelet:
     """Serves the kubelet API of all virtual nodes on connections that the egress proxy hands over."""
@@ -55,20 +58,31 @@ class Kubelet:
         metrics: HostMetrics,
         *,
         context: Callable[[str], ssl.SSLContext],
-        client_name: str,
+        client_name: str = "",
+        may_call: MayCall | None = None,
     ) -> None:
-        """`context` returns the TLS context of a node address; `client_name` is who alone may call."""
+        """Return the kubelet.
+
+        Args:
+            context: returns the TLS context of a node address, which asks for a client's certificate.
+            client_name: who alone may call.
+            may_call: decides about the holder of a client's certificate, where that depends.
+        """
         self._host = host
         self._neighbours = neighbours
         self._names = neighbours.names
         self._metrics = metrics
         self._context = context
         self._client_name = client_name
+        self._may_call = may_call
 
     async def serve(self, target: Target, stream: Stream) -> None:
         """Serve one connection to the node with this address until it ends."""
         what = f"kubelet connection for {target.address}"
         if not await secured(stream, self._context(target.address), what, client_name=self._client_name):
+            return
+        if self._may_call and not await self._may_call(peer(stream[1].get_extra_info("ssl_object"))):
+            log.warning("%s: its caller may not", what)
             return
 
         async def handle(exchange: Exchange) -> None:

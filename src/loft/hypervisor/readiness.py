@@ -55,7 +55,8 @@ class Readiness:
     async def api_usable(self) -> None:
         """Wait until the API server answers us; its own roles, which it makes meanwhile, are for others."""
         await self._until("waiting for the API server", partial(self.answers, ("exclude", BOOTSTRAP_ROLES)))
-        await versions.note_served(self._replica.host, self._replica.config)
+        if self._replica.config.distribution is None:
+            await versions.note_served(self._replica.host, self._replica.config)
         log.info("the API server is usable %.1f s after the hypervisor's start", self._replica.age_s())
 
     async def answers(self, *query: tuple[str, str]) -> bool:
@@ -115,4 +116,4 @@ class Readiness:
 
     async def _service_in_place(self, service_ip: str) -> bool:
         found = await self._virtual.find(SERVICES, "kubernetes", "default")
-        return found is not None and not plan_service(found, service_ip)
+        return found is not None and not plan_service(found, service_ip, self._replica.config.api_port)

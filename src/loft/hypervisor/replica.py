@@ -29,6 +29,10 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     store: Path = Path(STORE_FOLDER)
     """The volume of this replica's etcd, to see whether it holds anything."""
     store_socket: Path = Path(STORE_SOCKET)
+    distribution: Path = Path("/run/loft/distribution")
+    """The folder that a control plane of another make writes its kubeconfig into."""
+    kubelet_address: str = ""
+    """Where the kubelet API is listened on beside one; the pod's own address by default."""
 
 
 def virtual_endpoint(places: Places, ca: bytes) -> Endpoint:

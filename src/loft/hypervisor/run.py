@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from datetime import UTC, datetime
 from functools import partial
 
 import msgspec
@@ -18,7 +19,14 @@ import msgspec
 from loft.core.resource import CLUSTERROLES
 from loft.hypervisor import certs, keys, problems, versions
 from loft.hypervisor.admission import ServiceAdmission
-from loft.hypervisor.certificates import FRONT_PROXY_USER, KUBELET_CLIENT_USER, check_interval_s, trusted
+from loft.hypervisor.certificates import (
+    FRONT_PROXY_USER,
+    KUBELET_CLIENT_USER,
+    ClientPairs,
+    check_interval_s,
+    client_pairs,
+    trusted,
+)
 from loft.hypervisor.config import Config, Pod
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.names import Names
@@ -60,38 +68,60 @@ class Hypervisor:
         self.names = Names(config.name, config.namespace)
         self._replica = Replica(clients, config, pod, places)
         self._readiness = Readiness(self._replica)
+        self.connections: dict[str, int] = {}
+        """Connections of the virtual API server so far, by what became of them."""
+        self.published = asyncio.Event()
+        """Set once the Secrets by which it is reached are as they should be."""
         self._problem = ""
 
     async def run(self, facts: certs.HostFacts, data: dict[str, bytes]) -> None:
         """Run until cancelled."""
         config = self.config
         self._facts, self._data = facts, data
-        more = {"cluster_owner": await self._cluster_owner(), "token_key": key_name(data["sa.pub"])}
-        self.settings = msgspec.structs.replace(settings_of(config, facts), **more)
+        self.settings = msgspec.structs.replace(
+            settings_of(config, facts),
+            cluster_owner=await self._cluster_owner(),
+            node_address=self.pod.address if config.distribution else "",
+            token_key=key_name(data["sa.pub"]) if "sa.pub" in data else "",
+        )
         self.syncer = Syncer(self.host, self.virtual, self.settings)
         # With replicas, the caches for connections are apart from the leader's, which come and go with leadership.
         self.world = self.syncer.world if config.replicas == 1 else World(self.host, self.virtual, self.settings)
-        neighbours = Neighbours(self.world)
         contexts = ServingContexts(data, config.certificate_hours)
         self.metrics = HostMetrics(self.host, self.world)
-        kubelet = Kubelet(self.host, neighbours, self.metrics, context=contexts.node, client_name=KUBELET_CLIENT_USER)
-        figures = MetricsApi(self.metrics, context=contexts.metrics, client_name=FRONT_PROXY_USER)
         self.admission = ServiceAdmission(self.host, self.world, context=contexts.webhook)
-        ways = Ways(neighbours.known, kubelet.serve, self.admission.serve, figures.serve, webhook_port=WEBHOOK_PORT)
-        self.egress = Egress(self.places.egress_socket, ways)
         health = Health(self.check, self.figures)
         async with asyncio.TaskGroup() as group:
-            group.create_task(lasting("egress", self.egress.run))
+            self._serve(group, Neighbours(self.world), contexts)
             address = (self.places.health_port, self.places.health_address)
             group.create_task(lasting("health", lambda: health.run(*address)))
-            where = partial(certs.current_place, self.host, config, self.pod, facts)
-            group.create_task(keep_running("renewal", lambda: certs.renew(where, data, self.places.pki)))
+            group.create_task(keep_running("renewal", self._renew))
             if config.replicas == 1:
                 group.create_task(keep_running("control", self._lead))
             else:
                 group.create_task(keep_running("caches", partial(lasting, "caches", self._follow)))
                 leader = Leader(self.host, config.namespace, f"vc-{config.name}", self.pod.name, owner=facts.owner)
                 group.create_task(keep_running("control", partial(self._compete, leader)))
+
+    # What is otherwise beside a control plane that is not ours, see distribution_run.py
+
+    def _serve(self, group: asyncio.TaskGroup, neighbours: Neighbours, contexts: ServingContexts) -> None:
+        """Begin to serve what the virtual API server calls: the only way out that it has."""
+        kubelet = Kubelet(self.host, neighbours, self.metrics, context=contexts.node, client_name=KUBELET_CLIENT_USER)
+        figures = MetricsApi(self.metrics, context=contexts.metrics, client_name=FRONT_PROXY_USER)
+        ways = Ways(neighbours.known, kubelet.serve, self.admission.serve, figures.serve, webhook_port=WEBHOOK_PORT)
+        egress = Egress(self.places.egress_socket, ways)
+        self.connections = egress.counts
+        group.create_task(lasting("egress", egress.run))
+
+    async def _renew(self) -> None:
+        """Keep the certificates of this pod's components valid."""
+        where = partial(certs.current_place, self.host, self.config, self.pod, self._facts)
+        await certs.renew(where, self._data, self.places.pki)
+
+    async def _client_pairs(self) -> ClientPairs:
+        """Make new client certificates for people and for the gateway."""
+        return await asyncio.to_thread(client_pairs, self._data, datetime.now(UTC), self.config.certificate_hours)
 
     async def _cluster_owner(self) -> Object | None:
         """Return what cluster-scoped host objects belong to: the chart's ClusterRole, which goes with the release."""
@@ -113,7 +143,7 @@ class Hypervisor:
     def figures(self) -> dict[str, float]:
         """Return counters for /metrics."""
         found: dict[str, float] = {
-            f'loft_hypervisor_egress_total{{way="{way}"}}': count for way, count in self.egress.counts.items()
+            f'loft_hypervisor_egress_total{{way="{way}"}}': count for way, count in self.connections.items()
         }
         for result, count in self.admission.counts.items():
             found[f'loft_hypervisor_admission_total{{result="{result}"}}'] = count
@@ -135,7 +165,8 @@ class Hypervisor:
                 group.create_task(lasting("access rules", inside.access))
                 if self.config.metrics:
                     group.create_task(keep_running("metrics", partial(inside.figures, self.metrics)))
-                group.create_task(keep_running("authorities", partial(keys.follow, self.host, self.config)))
+                if self.config.distribution is None:
+                    group.create_task(keep_running("authorities", partial(keys.follow, self.host, self.config)))
                 if self.config.replicas > 1:
                     group.create_task(keep_running("endpoints", inside.replicas))
                     group.create_task(self._lead_while_served())
@@ -201,7 +232,8 @@ class Hypervisor:
     async def _publish(self) -> None:
         async def publish() -> None:
             while True:
-                await certs.publish_clients(self.host, self.config, self._data, self._facts.owner)
+                await certs.publish_clients(self.host, self.config, self._data, self._facts.owner, self._client_pairs)
+                self.published.set()
                 await asyncio.sleep(check_interval_s(self.config.certificate_hours))
 
         await keep_running("client certificates", publish)
@@ -232,6 +264,8 @@ def settings_of(config: Config, facts: certs.HostFacts) -> Settings:
         custom_resources=config.custom_resources,
         control_plane={"app.kubernetes.io/name": "virtualcluster", "app.kubernetes.io/instance": config.name},
         blocked_cidrs=config.blocked_cidrs,
+        from_host=config.from_host,
+        from_virtual=config.from_virtual,
     )
 
 

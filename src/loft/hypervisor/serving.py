@@ -9,6 +9,8 @@ import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 from loft.hypervisor.certificates import metrics_pair, node_serving_pair, trusted, webhook_pair
 from loft.hypervisor.metrics_plan import SERVER_NAME
 from loft.hypervisor.splice import Stream
@@ -38,14 +40,20 @@ def server_context(pair: KeyPair, *, client_ca: bytes = b"") -> ssl.SSLContext:
     return context
 
 
-def peer_name(tls: ssl.SSLObject | None) -> str:
-    """Return the common name of a verified client certificate, "" when there is none."""
+class Peer(msgspec.Struct, frozen=True):
+    """Who a verified client certificate says that somebody is, as Kubernetes reads it: user and groups."""
+
+    name: str = ""
+    groups: tuple[str, ...] = ()
+
+
+def peer(tls: ssl.SSLObject | None) -> Peer:
+    """Return the holder of a verified client certificate, nobody when there is none."""
     certificate = tls.getpeercert() if tls else None
-    for relative_name in (certificate or {}).get("subject", ()):
-        for pair in relative_name:
-            if isinstance(pair, tuple) and pair[0] == "commonName":
-                return str(pair[1])
-    return ""
+    subject = (certificate or {}).get("subject", ())
+    facts = [pair for relative_name in subject for pair in relative_name if isinstance(pair, tuple)]
+    names = [str(pair[1]) for pair in facts if pair[0] == "commonName"]
+    return Peer(names[0] if names else "", tuple(str(pair[1]) for pair in facts if pair[0] == "organizationName"))
 
 
 async def secured(stream: Stream, context: ssl.SSLContext, what: str, *, client_name: str = "") -> bool:
@@ -64,7 +72,7 @@ async def secured(stream: Stream, context: ssl.SSLContext, what: str, *, client_
     except (OSError, TimeoutError) as error:
         log.info("%s: TLS failed: %s", what, error)
         return False
-    if client_name and peer_name(writer.get_extra_info("ssl_object")) != client_name:
+    if client_name and peer(writer.get_extra_info("ssl_object")).name != client_name:
         log.warning("%s: not the API server's certificate", what)
         return False
     return True

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from loft.hypervisor.custom import CustomResource
+from loft.hypervisor.mapped import MappedService
 
 DNS_SERVICE = "kube-system/kube-dns"
 OPTIONAL_KINDS = frozenset({"StorageClassToHost"})
@@ -67,6 +68,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Label selector of the host nodes that are shown when all are."""
     node_idle_s: float = 60.0
     """A virtual Node without pods is deleted after so many seconds, unless all are shown."""
+    node_address: str = ""
+    """Where the kubelet API of all virtual Nodes is reached; by default at the host nodes' own addresses."""
     kubelet_port: int = 10250
     kubernetes_version: str = "v1.36.3"
     """Shown as kubelet version of virtual Nodes when the host's cannot be read."""
@@ -91,6 +94,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Kinds that are no part of Kubernetes and are synced as written here."""
     token_key: str = ""
     """Names the key that signs tokens of service accounts now; others' tokens are renewed. "" counts for any."""
+    from_host: tuple[MappedService, ...] = ()
+    """Services of the host that are shown inside."""
+    from_virtual: tuple[MappedService, ...] = ()
+    """Services inside that are found on the host under a plain name."""
     control_plane: dict[str, str] = {}
     """Labels of the virtual cluster's control plane on the host, which is within the boundary and for its tenants."""
     blocked_cidrs: tuple[str, ...] = ()

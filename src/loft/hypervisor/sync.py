@@ -27,6 +27,8 @@ from loft.hypervisor.kinds.storageclass import TO_HOST
 from loft.hypervisor.settings import Settings
 from loft.hypervisor.sync_events import Events
 from loft.hypervisor.sync_gate import Gates
+from loft.hypervisor.sync_issued import Issued
+from loft.hypervisor.sync_mapped import MappedServices
 from loft.hypervisor.sync_nodes import Nodes
 from loft.hypervisor.sync_objects import Objects
 from loft.hypervisor.sync_reflections import Reflected
@@ -58,6 +60,7 @@ class Syncer:
         self._tokens = Tokens(virtual, self.world, self._writer)
         self._nodes = Nodes(self.world, self._writer)
         self._events = Events(self.world, self._writer)
+        self._issued = Issued((host, virtual), self.world, self._writer) if self.world.issues_secrets else None
         self._objects.prepare = {kind: partial(self._prepare, kind) for kind in self.world.mappings} | {
             "Pod": self._prepare_pod
         }
@@ -71,10 +74,14 @@ class Syncer:
             self.controllers["PersistentVolume"] = Controller("volumes", self._reconcile_volume)
         if "Event" in settings.kinds:
             self.controllers["Event"] = Controller("events", self._events.reconcile)
+        if self._issued:
+            self.controllers["Issued"] = self._issued.controller
         self._reflected = [
             Reflected((host, virtual), reflection, self._gates, self._writer)
             for reflection in self.world.reflections.values()
         ]
+        maps = "Service" in settings.kinds
+        self._mapped = [MappedServices((host, virtual), self.world, self._writer)] if maps else []
         self._started = asyncio.Event()
         self._reconciled = 0
 
@@ -88,15 +95,18 @@ class Syncer:
     async def run(self) -> None:
         """Sync until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for informer in self.world.informers():
+            informers = self.world.informers() + ([self._issued.informer] if self._issued else [])
+            for informer in informers:
                 group.create_task(lasting(f"cache of {informer.resource.plural}", informer.run))
-            for informer in self.world.informers():
+            for informer in informers:
                 await informer.synced()
             self._subscribe()
             for controller in self.controllers.values():
                 group.create_task(lasting(controller.name, controller.run))
             for reflected in self._reflected:
                 group.create_task(reflected.run())
+            for mapped in self._mapped:
+                group.create_task(mapped.run())
             for kind, mapping in self.world.mappings.items():
                 if mapping.gated:
                     group.create_task(self._run_gated(kind, mapping))
@@ -126,6 +136,8 @@ class Syncer:
                 await controller.idle()
             for reflected in self._reflected:
                 await reflected.controller.idle()
+            for mapped in self._mapped:
+                await mapped.idle()
             await asyncio.sleep(ECHO_S)
             calm = calm + 1 if before == self._reconciled else 0
 
@@ -134,6 +146,8 @@ class Syncer:
     def _subscribe(self) -> None:
         for kind in self.world.virtual:
             self._subscribe_to(kind)
+        if self._issued:
+            self._issued.subscribe()
         if "Node" in self.controllers:
             self.world.nodes.subscribe(self._key_changed("Node"))
             if self.world.host_nodes:
@@ -163,6 +177,7 @@ class Syncer:
         def changed(key: str, old: Object | None, new: Object | None) -> None:
             self._enqueue(kind, key)
             self._uses_changed(kind, old, new)
+            self._issued_changed(kind, key, (old, new))
             if kind == "Pod":
                 self._node_changed(old, new)
             elif kind == "Service":
@@ -178,6 +193,17 @@ class Syncer:
                 self._writer.forget(objects.uid(old))
 
         return changed
+
+    def _issued_changed(self, kind: str, key: str, sides: tuple[Object | None, ...]) -> None:
+        """Look at the Secrets that the host issues for an object, or at the objects for which it issues one."""
+        if self._issued is None:
+            return
+        if self.world.mappings[kind].is_issuing:
+            for side in sides:
+                self._issued.object_changed((kind, side) if side else None)
+        elif kind == "Secret":
+            for user, user_key in self._issued.secret_changed(key):
+                self._enqueue(user, user_key)
 
     def _uses_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
         """Look at what an object has named and names no more; what it begins to name is prepared for it."""
@@ -215,6 +241,9 @@ class Syncer:
             host = new or old or {}
             virtual_key = objects.virtual_key(host)
             self._enqueue(objects.annotations(host).get(objects.OBJECT_KIND, kind), virtual_key)
+            if self._issued and self.world.mappings[kind].is_issuing:
+                virtual = self.world.virtual[kind].get(virtual_key)
+                self._issued.object_changed((kind, virtual) if virtual else None)
             if kind == "Pod":
                 self._node_changed(old, new)
             elif kind == TO_HOST:

@@ -141,6 +141,7 @@ class Objects:
             context.namespaces,
             context.egress_ruled,
             context.host_names,
+            context.own_secrets,
         )
 
     @staticmethod

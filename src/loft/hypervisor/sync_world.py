@@ -20,7 +20,7 @@ from loft.hypervisor.core.names import Names
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.pairing import Paired, belongs, pair
 from loft.hypervisor.core.reflection import is_reflected
-from loft.hypervisor.kinds import REGISTRY, event, node, reference_key, references
+from loft.hypervisor.kinds import REGISTRY, event, issued, node, reference_key, references
 from loft.hypervisor.kinds.classes import REFLECTIONS
 from loft.hypervisor.kinds.custom import custom_kinds
 from loft.hypervisor.kinds.endpointslice import service_key
@@ -117,6 +117,11 @@ class World:
         self.namespaces = Informer(virtual, NAMESPACES, transform=labels_only)
         self.events = Informer(host, EVENTS, settings.host_namespace, transform=event.relevant)
 
+    @property
+    def issues_secrets(self) -> bool:
+        """Whether controllers of the host may make Secrets for synced objects."""
+        return "Secret" in self.mappings and any(mapping.is_issuing for mapping in self.mappings.values())
+
     def caches(self, mapping: Mapping) -> tuple[Informer, Informer]:
         """Return new caches of a kind, (host, virtual)."""
         host, virtual = self._clients
@@ -129,8 +134,20 @@ class World:
     def _virtual(self, client: Client, mapping: Mapping) -> Informer:
         transform = without_content if mapping.key in CONTENT else drop_managed_fields
         indexes = {"refs": _references_of(mapping)} | _VIRTUAL_INDEXES.get(mapping.key, {})
+        if mapping.is_issuing:
+            indexes["issued"] = self._issued_of(mapping)
         selector = mapping.seen_virtual
         return Informer(client, mapping.resource, label_selector=selector, indexers=indexes, transform=transform)
+
+    def _issued_of(self, mapping: Mapping) -> Index:
+        """Index by the Secrets that are issued for an object: by their keys inside, and as `host/NAME`."""
+
+        def index(obj: Object) -> list[str]:
+            namespace, found = objects.namespace(obj), issued(mapping, obj)
+            keys = [f"{namespace}/{name}" for name in found]
+            return keys + [f"host/{self.names.host(namespace, name)}" for name in found]
+
+        return index
 
     def _host(self, client: Client, mapping: Mapping) -> Informer:
         indexes = _HOST_INDEXES | _HOST_KIND_INDEXES.get(mapping.key, {})
@@ -189,7 +206,10 @@ class World:
         if kind == "NetworkPolicy" and selects_namespaces(virtual):
             known = {objects.name(item): objects.labels(item) for item in self.namespaces.list()}
             return msgspec.structs.replace(base, namespaces=known)
-        return msgspec.structs.replace(base, host_names=self._host_names(kind, virtual))
+        base = msgspec.structs.replace(base, host_names=self._host_names(kind, virtual))
+        if self.mappings[kind].is_issuing:
+            return msgspec.structs.replace(base, own_secrets=self._own_secrets(kind, virtual))
+        return base
 
     def is_used(self, kind: str, key: str) -> bool:
         """Whether a synced object names this ConfigMap or Secret."""
@@ -200,6 +220,19 @@ class World:
         for user, informer in self.virtual.items():
             for obj in informer.by_index("refs", f"{kind}/{key}"):
                 yield user, objects.key(obj)
+
+    def issuing(self, index: str) -> list[tuple[str, Object]]:
+        """Return (kind, virtual object) of those for which a Secret is issued, by a value of `_issued_of`."""
+        kinds = [kind for kind, mapping in self.mappings.items() if mapping.is_issuing and kind in self.virtual]
+        return [(kind, obj) for kind in kinds for obj in self.virtual[kind].by_index("issued", index)]
+
+    def _own_secrets(self, kind: str, virtual: Object) -> frozenset[str]:
+        """Return the names of Secrets that would be issued for an object, while the tenant has such of its own."""
+        if "Secret" not in self.virtual:
+            return frozenset()
+        secrets, namespace = self.virtual["Secret"], objects.namespace(virtual)
+        found = {name: secrets.get(f"{namespace}/{name}") for name in issued(self.mappings[kind], virtual)}
+        return frozenset([name for name, secret in found.items() if secret is not None and not is_reflected(secret)])
 
     def _host_names(self, kind: str, virtual: Object) -> dict[str, str]:
         """Return host names that are not the usual ones.

@@ -58,10 +58,21 @@ WIDGETS = {
     "rules": [{"copy": "spec.size"}],
 }
 SHAPES = WIDGETS | {"kind": "Shape", "plural": "shapes", "direction": "fromHost", "rules": [{"copy": "spec.corners"}]}
+FOREIGN = {
+    "distribution": {
+        "image": "example.com/allinone:1",
+        "command": ["server"],
+        "args": ["--tls-san=$(SERVICE_IP)"],
+        "env": [{"name": "MODE", "value": "small"}],
+        "port": 7443,
+        "runAsUser": 0,
+    }
+}
 CASES: dict[str, Object] = {
     "default": CIDR,
     "ephemeral": CIDR | {"storage": {"persistence": False}, "dns": {"enabled": False}},
     "isolated": CIDR | {"isolation": {"enabled": True, "podSecurityStandard": "restricted"}},
+    "distribution": CIDR | FOREIGN | {"isolation": {"enabled": True}},
     "three-replicas-with-agent": CIDR
     | {
         "controlPlane": {"replicas": 3},
@@ -158,6 +169,12 @@ def test_a_scheduler_inside_is_a_container_and_its_taints_evict() -> None:
         (CIDR | {"exportKubeConfig": {"secrets": [{"namespace": "x"}]}}, "name"),
         (CIDR | {"kubernetes": {"version": "1.36"}}, "version"),
         (CIDR | {"controlPlane": {"replicas": 2}}, "replicas"),
+        (CIDR | FOREIGN | {"controlPlane": {"replicas": 3}}, "distribution.image needs controlPlane.replicas 1"),
+        (CIDR | FOREIGN | ALL_NODES, "distribution.image and scheduler.enabled"),
+        (CIDR | {"distribution": {"image": "x", "kubeconfig": "/../etc/loft"}}, "kubeconfig"),
+        (CIDR | {"distribution": {"image": "x", "kubeconfig": "relative/a"}}, "kubeconfig"),
+        (CIDR | {"distribution": {"image": "x", "port": 10250}}, "port"),
+        (CIDR | {"distribution": {"image": "x", "env": [{"name": "A", "valueFrom": {}}]}}, "env"),
         (CIDR | {"image": "x y"}, "image"),
         (CIDR | {"kubernetes": {"image": "a: {b}"}}, "kubernetes"),
         (CIDR | {"storage": {"size": "5Gi\n  - evil"}}, "size"),
@@ -179,6 +196,24 @@ def test_the_hosts_token_is_in_no_container_but_ours() -> None:
         name for name, item in containers(objects).items() if any(m["name"] == "token" for m in item["volumeMounts"])
     }
     assert with_token == {"hypervisor"}
+
+
+def test_a_distribution_gets_nothing_of_ours_but_its_own_volumes() -> None:
+    objects = render(CASES["distribution"])
+    found = containers(objects)
+    assert set(found) == {"hypervisor", "distribution"}
+    mounts = {mount["name"]: mount["mountPath"] for mount in found["distribution"]["volumeMounts"]}
+    assert mounts == {"data": "/data", "distribution": "/run/kubeconfig", "distribution-tmp": "/tmp"}
+    (shared,) = [mount for mount in found["hypervisor"]["volumeMounts"] if mount["name"] == "distribution"]
+    assert shared["readOnly"]
+    assert found["distribution"]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert find(objects, "Service", "dev")["spec"]["ports"][0]["targetPort"] == 7443
+    config = parse_config(find(objects, "ConfigMap", "vc-dev-config")["data"]["config.json"].encode())
+    assert config.distribution is not None
+    assert (config.distribution.kubeconfig, config.distribution.port) == ("admin.conf", 7443)
+    rules = [item for item in objects if item["kind"] == "NetworkPolicy"]
+    (inside,) = [item for item in rules if item["metadata"]["name"] == "vc-dev-control-plane"]
+    assert inside["spec"]["ingress"][0]["ports"][0] == {"port": 7443, "protocol": "TCP"}
 
 
 def test_every_component_sees_its_own_keys_only() -> None:
@@ -439,3 +474,36 @@ def test_minutes_of_validity_replace_the_hours() -> None:
     for values, minutes in (({}, 8760 * 60), ({"validityHours": 2}, 120), ({"validityMinutes": 5}, 5)):
         data = find(render(CIDR | {"certificates": values}), "ConfigMap", "vc-dev-config")["data"]["config.json"]
         assert parse_config(data.encode()).certificate_minutes == minutes
+
+
+def test_a_service_of_another_namespace_is_mapped_only_when_it_is_offered() -> None:
+    mapped = {"mapServices": {"fromHost": [{"from": "data/db", "to": "apps/db"}, {"from": "team/x", "to": "apps/x"}]}}
+    refused = helm(CIDR | mapped)
+    assert refused.returncode != 0
+    assert "Service data/db is not offered; beside namespace team those are that hostServices lists" in refused.stderr
+    assert helm(CIDR | mapped | {"hostServices": ["data/other", "dat/*"]}).returncode != 0
+    for offered in ("data/db", "data/*"):
+        objects = render(CIDR | mapped | {"hostServices": [offered]})
+        role = find(objects, "Role", "vc-team-dev-services")
+        assert role["metadata"]["namespace"] == "data"
+        assert role["rules"] == [
+            {"apiGroups": [""], "resources": ["services"], "resourceNames": ["db"], "verbs": ["get", "list", "watch"]}
+        ]
+    config = parse_config(find(objects, "ConfigMap", "vc-dev-config")["data"]["config.json"].encode())
+    assert [(item.source, item.target) for item in config.from_host] == [("data/db", "apps/db"), ("team/x", "apps/x")]
+
+
+def test_services_are_mapped_by_arguments_of_earlier_charts_too() -> None:
+    words = ["--map-host-service=team/db=apps/db", "--map-virtual-service=apps/web=web"]
+    objects = render(CIDR | {"syncer": {"extraArgs": words}})
+    config = parse_config(find(objects, "ConfigMap", "vc-dev-config")["data"]["config.json"].encode())
+    assert [(item.source, item.target) for item in config.from_host] == [("team/db", "apps/db")]
+    assert [(item.source, item.target) for item in config.from_virtual] == [("apps/web", "web")]
+    for word, says in (
+        ("--map-host-service=db=apps/db", "is not offered"),
+        ("--map-host-service=team/db=db", "must be NAMESPACE/NAME"),
+        ("--map-host-service=team/db", "must be"),
+        ("--map-virtual-service=apps/web=a/b", "must be a name"),
+    ):
+        refused = helm(CIDR | {"syncer": {"extraArgs": [word]}})
+        assert refused.returncode != 0 and says in refused.stderr, word

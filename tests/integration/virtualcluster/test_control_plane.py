@@ -322,7 +322,7 @@ async def strangers_are_nobody(bed: Bed, inside: Client, host: Client) -> None:
 
 
 async def the_api_server_cannot_be_sent_elsewhere(bed: Bed, inside: Client, host: Client) -> None:
-    before = bed.hypervisor.egress.counts["refused"]
+    before = bed.hypervisor.connections["refused"]
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "mine"}}
     await inside.create(NODES, node)
     status = {"status": {"addresses": [{"type": "InternalIP", "address": "198.51.100.7"}]}}
@@ -359,7 +359,7 @@ async def the_api_server_cannot_be_sent_elsewhere(bed: Bed, inside: Client, host
 
     await eventually(refused)
     await inside.raw(Request("DELETE", f"{path}/away"))
-    assert bed.hypervisor.egress.counts["refused"] >= before + 2
+    assert bed.hypervisor.connections["refused"] >= before + 2
     with pytest.raises(NotFound):
         await inside.raw(Request("GET", "/api/v1/namespaces/default/pods/none/log"))
 

@@ -184,7 +184,7 @@ async def it_is_put_back(inside: Client) -> None:
 
 async def a_backend_of_the_tenants_own_is_not_reached_by_our_name(bed: Bed, inside: Client) -> None:
     """An APIService with our name and another port leads nowhere."""
-    refused = bed.hypervisor.egress.counts["refused"]
+    refused = bed.hypervisor.connections["refused"]
     service = {
         "apiVersion": "v1",
         "kind": "Service",
@@ -208,7 +208,7 @@ async def a_backend_of_the_tenants_own_is_not_reached_by_our_name(bed: Bed, insi
     await inside.create(APISERVICES, group)
 
     async def is_refused() -> bool:
-        return bed.hypervisor.egress.counts["refused"] > refused
+        return bed.hypervisor.connections["refused"] > refused
 
     await eventually(is_refused)
     await inside.delete(APISERVICES, "v1.sly.example.org")

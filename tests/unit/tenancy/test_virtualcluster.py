@@ -81,6 +81,8 @@ def test_a_tenants_values_win_over_defaults_and_lose_against_the_platform() -> N
         ("serviceCIDR: 10.0.0.0/8", "serviceCIDR"),
         ("storage.evil: 1", "[storage.evil]"),
         ("storageClasses: ['*']", "storageClasses"),
+        ("distribution: {image: evil/own:1}", "distribution.image"),
+        ("hostServices: ['kube-system/*']", "hostServices"),
         ("externalEtcd: {endpoints: ['https://10.0.0.1:2379']}", "externalEtcd.endpoints"),
     ],
 )
@@ -111,6 +113,13 @@ def test_the_image_of_another_distribution_is_left_out_and_told(image: str) -> N
     assert (status.phase, status.control_plane_ready, status.message) == ("Deployed", True, found.note)
     (told,) = [condition for condition in status.conditions if condition.severity == "Warning"]
     assert (told.type, told.status, told.message) == ("DistributionAsWritten", "False", found.note)
+
+
+def test_the_image_that_runs_instead_is_named_where_the_administrator_chose_one() -> None:
+    facts = msgspec.structs.replace(FACTS, defaults={"distribution": {"image": "example.com/k8s:1"}})
+    found = compose(spec("virtualCluster: {image: rancher/k3s:v1}"), facts)
+    assert isinstance(found, Composed)
+    assert found.note == "virtualCluster.image rancher/k3s:v1 is not supported: example.com/k8s:1 runs instead"
 
 
 @pytest.mark.parametrize("values", ["virtualCluster: {image: evil/own:1}", "virtualCluster: {image: 7}"])

@@ -52,7 +52,7 @@ def host_body(mapping: Mapping, virtual: Object, scope: Scope) -> tuple[Object, 
     if mapping.crossing:
         annotations = cross_annotations(mapping.crossing, virtual, scope) | annotations
     metadata: Object = {
-        "name": host_name(virtual, scope.names),
+        "name": mapping.named(virtual, context) if mapping.named else host_name(virtual, scope.names),
         "labels": own | labels,
         "annotations": annotations,
     }

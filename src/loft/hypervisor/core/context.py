@@ -38,6 +38,10 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     """Pod, NetworkPolicy: labels of the virtual namespaces, by name; only for one that selects namespaces."""
     host_names: dict[str, str] = {}
     """By `kind/name`: host names of what the object refers to, where they are not the usual ones."""
+    mapped_to: str = ""
+    """Service: the plain name under which it is found on the host."""
+    own_secrets: frozenset[str] = frozenset()
+    """Names of Secrets that the host would issue for the object, while the tenant has such of its own."""
     name_taken: bool = False
     """The host refused a create because an object that is not ours has this name."""
     reported: frozenset[str] = frozenset()

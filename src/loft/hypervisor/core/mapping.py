@@ -99,6 +99,8 @@ class Ref:
     path: str
     kind: str = ""
     """Its kind, where its host name may be another than usual (Service), or it is on the host only when used."""
+    issued: bool = False
+    """The object is a Secret that a controller of the host makes; it is shown inside, see core/issued.py."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -210,8 +212,8 @@ def _mark_always(node: Node) -> bool:
     return bool(node.always) or isinstance(node.rule, Fixed | Compute)
 
 
-def _named(rules: tuple[Rule, ...]) -> list[Rule]:
-    return [rule for rule in rules if isinstance(rule, Ref) and rule.kind]
+def _named(rules: tuple[Rule, ...], *, issued: bool = False) -> tuple[Rule, ...]:
+    return tuple([rule for rule in rules if isinstance(rule, Ref) and rule.kind and rule.issued == issued])
 
 
 def owned_paths(node: Node, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
@@ -296,6 +298,8 @@ class Mapping:
     """The part of a host body whose change is a change of the tenant's wish; the whole by default."""
     references: References | None = None
     """What an object of the kind uses, beside what its Ref rules say."""
+    issues: Callable[[Object], list[str]] | None = None
+    """Names of Secrets that a controller of the host makes for an object, beside what its Ref rules say."""
     whole: bool = False
     """An object of which a part may not cross stays on the host as it was: that part could be what limits it."""
     status_subresource: bool = True
@@ -310,20 +314,30 @@ class Mapping:
     """What is refused of an object is replaced by what allows nothing: the rest crosses, also the first time."""
     name: str = ""
     """How the kind is called among the synced kinds; by default its Kubernetes kind."""
+    named: Callable[[Object, Context], str] | None = None
+    """The host object's name, where somebody chose it; by default one that no other virtual object gets."""
     host_tree: Node = dataclasses.field(init=False)
     virtual_tree: Node = dataclasses.field(init=False)
     named_tree: Node = dataclasses.field(init=False)
     """The part of host_tree that names other objects with their kind."""
+    issued_tree: Node = dataclasses.field(init=False)
+    """The part of host_tree that names Secrets which a controller of the host makes."""
     owned: tuple[tuple[str, ...], ...] = dataclasses.field(init=False)
     owned_back: tuple[tuple[str, ...], ...] = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         tree = compile_rules(self.to_host)
         object.__setattr__(self, "host_tree", tree)
-        object.__setattr__(self, "named_tree", compile_rules(tuple(_named(self.to_host))))
+        object.__setattr__(self, "named_tree", compile_rules(_named(self.to_host)))
+        object.__setattr__(self, "issued_tree", compile_rules(_named(self.to_host, issued=True)))
         object.__setattr__(self, "virtual_tree", compile_rules(self.to_virtual))
         object.__setattr__(self, "owned", tuple(owned_paths(tree)))
         object.__setattr__(self, "owned_back", tuple(owned_paths(self.virtual_tree)))
+
+    @property
+    def is_issuing(self) -> bool:
+        """Whether objects of the kind can name Secrets that a controller of the host makes."""
+        return self.issues is not None or bool(self.issued_tree.children)
 
     @property
     def kind(self) -> str:

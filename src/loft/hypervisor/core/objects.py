@@ -26,6 +26,8 @@ APPLIED = PREFIX + "applied"
 """Digest of what we last wrote: tells a field the tenant removed from one the host filled in."""
 HOST_NODE = PREFIX + "host-node"
 """Set on virtual Nodes that stand for a host node."""
+MAPPED = PREFIX + "mapped"
+"""Label of a Service inside that shows one of the host."""
 RENEW_AT = PREFIX + "renew-at"
 SIGNED_BY = PREFIX + "signed-by"
 
@@ -97,6 +99,11 @@ def virtual_key(host: Object) -> str:
     if OBJECT_NAME not in marks or OBJECT_NAMESPACE not in marks:
         return ""
     return f"{marks[OBJECT_NAMESPACE]}/{marks[OBJECT_NAME]}" if marks[OBJECT_NAMESPACE] else marks[OBJECT_NAME]
+
+
+def is_mapped(service: Object) -> bool:
+    """Whether a Service inside shows one of the host."""
+    return MAPPED in labels(service)
 
 
 def find_condition(obj: Object, kind: str) -> Object:

@@ -39,6 +39,8 @@ class Reflection:
     """Annotations that are shown with the object."""
     immutable: tuple[str, ...] = ()
     """First steps of paths which an API server does not let change: then the object is made anew."""
+    status_subresource: bool = False
+    """Whether the status inside is written by a subresource of its own; a create does not keep it then."""
     name: str = ""
     """How the kind is called among the synced kinds; by default its Kubernetes kind."""
     tree: Node = dataclasses.field(init=False)
@@ -96,17 +98,22 @@ def plan_reflection(
         return _remove(reflection, virtual)
     wanted = reflected(reflection, host, names, context)
     if virtual is None:
-        return [on_virtual(Create(reflection.resource, wanted))]
+        kept = {key: value for key, value in wanted.items() if not (reflection.status_subresource and key == "status")}
+        return [on_virtual(Create(reflection.resource, kept))]
     change = back_patch(wanted, virtual, reflection.owned)
     if REFLECTED not in objects.labels(virtual):
         change["metadata"] = change.get("metadata", {}) | {"labels": {REFLECTED: "true"}}
     if any(step in change for step in reflection.immutable):
         return _remove(reflection, virtual)
+    status = change.pop("status", None) if reflection.status_subresource else None
+    steps = [_patch(reflection, virtual, change)] if change else []
+    return steps + ([_patch(reflection, virtual, {"status": status}, "status")] if status else [])
+
+
+def _patch(reflection: Reflection, virtual: Object, change: Object, subresource: str = "") -> Step:
     uid = objects.uid(virtual)
-    if not change:
-        return []
     body = change | {"metadata": change.get("metadata", {}) | {"uid": uid}}
-    return [on_virtual(Patch(reflection.resource, "", objects.name(virtual), body, uid=uid))]
+    return on_virtual(Patch(reflection.resource, "", objects.name(virtual), body, subresource=subresource, uid=uid))
 
 
 def _remove(reflection: Reflection, virtual: Object | None) -> list[Step]:

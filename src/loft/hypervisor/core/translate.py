@@ -28,6 +28,7 @@ from loft.hypervisor.core.names import host_labels, label_key
 from loft.hypervisor.core.objects import Object
 
 UNLISTED = "this field is not synced to the host"
+OWN_SECRET = "this Secret is there already and your own: name another one, or remove it"
 ITEMS_MAX = 10_000
 """Longest list that is walked; API servers accept objects up to about 1.5 MiB."""
 
@@ -94,6 +95,8 @@ def _cross(rule: Rule, value: Any, at: At) -> Any:
         case Fixed(_, fixed):
             return fixed
         case Ref():
+            if rule.issued and value in at.scope.context.own_secrets:
+                refuse(at.scope, at.path, OWN_SECRET)
             return referred(rule.kind, value, at.scope) if value else ABSENT
         case Guard(_, allowed, why, level):
             is_lifted = bool(level) and at.scope.context.settings.pod_security == level
@@ -136,9 +139,12 @@ def cross_annotations(rules: AnnotationRules, virtual: Object, scope: Scope) -> 
         at = At(f"metadata.annotations[{key}]", given, scope)
         if key in rules.crossing:
             try:
-                crossed[key] = rules.crossing[key](value, at)
+                result = rules.crossing[key](value, at)
             except Refused as refused:
                 refuse(scope, at.path, refused.rule)
+                continue
+            if result is not ABSENT:
+                crossed[key] = result
         elif rules.refused.search(key):
             refuse(scope, at.path, rules.rule)
     return crossed

@@ -42,6 +42,12 @@ def references(mapping: Mapping, virtual: Object) -> list[tuple[str, str]]:
     return list(dict.fromkeys([*named, *references_by_rule(mapping.named_tree, virtual)]))
 
 
+def issued(mapping: Mapping, virtual: Object) -> list[str]:
+    """Return the names of the Secrets that a controller of the host makes for a virtual object, each once, in order."""
+    named = mapping.issues(virtual) if mapping.issues else []
+    return list(dict.fromkeys([*named, *(name for _, name in references_by_rule(mapping.issued_tree, virtual))]))
+
+
 def reference_key(kind: str, namespace: str, name: str) -> str:
     """Return the key of an object that one of a namespace refers to."""
     return name if kind == TO_HOST else f"{namespace}/{name}"

@@ -65,7 +65,7 @@ _GROUP = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9
 _VERSION, _PLURAL, _KIND = re.compile(r"v[0-9a-z]+"), re.compile(r"[a-z][a-z0-9-]*"), re.compile(r"[A-Z][A-Za-z0-9]*")
 _STEP = r"[A-Za-z0-9_$-]+(\[\*\])?"
 _PATH = re.compile(rf"{_STEP}(\.{_STEP})*")
-_VERBS = ("copy", "ref", "labels", "label_selector", "fixed", "guard", "ignore", "text")
+_VERBS = ("copy", "ref", "issued", "labels", "label_selector", "fixed", "guard", "ignore", "text")
 _OPTIONS = {"ref": {"kind"}, "fixed": {"value"}, "guard": {"one_of", "pattern", "why"}}
 _NEVER = frozenset({"apiVersion", "kind", "metadata"})
 
@@ -160,12 +160,16 @@ def _reflection(resource: CustomResource) -> Reflection:
     if resource.status:
         raise CustomResourceError(f"{key}: what comes from the host is named in rules, its status too")
     rules = _rules(resource.rules, f"{key}: rules", lambda step: True)
-    if not all(isinstance(rule, Copy) for rule in rules):
-        raise CustomResourceError(f"{key}: from the host only copy is possible")
+    if not all(isinstance(rule, Copy | Fixed) for rule in rules):
+        raise CustomResourceError(f"{key}: from the host only copy and fixed are possible")
     names = resource.names
     try:
         return Reflection(
-            resource=_resource(resource, namespaced=False), rules=rules, allowed=lambda settings: names, name=key
+            resource=_resource(resource, namespaced=False),
+            rules=rules,
+            allowed=lambda settings: names,
+            status_subresource=resource.status_subresource,
+            name=key,
         )
     except ValueError as error:
         raise CustomResourceError(f"{key}: {error}") from error
@@ -231,6 +235,7 @@ def _guard(rule: CustomRule, path: str, place: str) -> Rule:
 _MAKE: dict[str, Callable[[CustomRule, str, str], Rule]] = {
     "copy": lambda rule, path, place: Copy(path),
     "ref": lambda rule, path, place: Ref(path, rule.kind),
+    "issued": lambda rule, path, place: Ref(path, "Secret", issued=True),
     "labels": lambda rule, path, place: Labels(path),
     "label_selector": lambda rule, path, place: LabelSelector(path),
     "fixed": _fixed,

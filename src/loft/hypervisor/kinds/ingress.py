@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from loft.core.resource import INGRESSES
+from loft.hypervisor.core import objects
 from loft.hypervisor.core.baseline import unset
 from loft.hypervisor.core.mapping import ABSENT, AnnotationRules, At, Compute, Copy, Guard, Mapping, Ref, Refused
+from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.translate import referred
 
 _PATH = re.compile(r"/[A-Za-z0-9._~%+:@,=/-]*")
@@ -92,8 +94,23 @@ class Form:
         return value
 
 
-def issuer(value: Any, at: At) -> str:
-    """Return the host name of the tenant's Issuer; a ClusterIssuer is the host's own."""
+def issued(virtual: Object) -> list[str]:
+    """Return the names of the Secrets that cert-manager on the host makes for an Ingress: those of its tls."""
+    if not _ISSUERS & objects.annotations(virtual).keys():
+        return []
+    tls = objects.spec(virtual).get("tls") or ()
+    return [item["secretName"] for item in tls if isinstance(item, dict) and item.get("secretName")]
+
+
+def cluster_issuer(value: Any, at: At) -> Any:
+    """Return the host's ClusterIssuer; ABSENT while the tenant has the certificate, which is served as it is."""
+    return ABSENT if at.scope.context.own_secrets else _NAME(value, at)
+
+
+def issuer(value: Any, at: At) -> Any:
+    """Return the host name of the tenant's Issuer; like `cluster_issuer` where a ClusterIssuer is meant."""
+    if at.scope.context.own_secrets:
+        return ABSENT
     if at.parent.get(f"{_CERT}issuer-kind", "Issuer") != "Issuer":
         return _NAME(value, at)
     return referred("Issuer.cert-manager.io", _NAME(value, at), at.scope)
@@ -106,6 +123,7 @@ def common_name(value: Any, at: At) -> str:
 
 
 _CERT = "cert-manager.io/"
+_ISSUERS = {f"{_CERT}issuer", f"{_CERT}cluster-issuer"}
 _NGINX = "nginx.ingress.kubernetes.io/"
 _NAME = Form(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _SWITCH, _NUMBER, _SIZE = Form(r"true|false"), Form(r"[0-9]{1,9}"), Form(r"[0-9]{1,9}[kKmMgG]?")
@@ -119,7 +137,7 @@ ANNOTATIONS = AnnotationRules(
     crossing={
         f"{_CERT}issuer": issuer,
         f"{_CERT}common-name": common_name,
-        f"{_CERT}cluster-issuer": _NAME,
+        f"{_CERT}cluster-issuer": cluster_issuer,
         f"{_CERT}issuer-kind": Form("Issuer|ClusterIssuer"),
         f"{_CERT}issuer-group": Form("cert-manager\\.io"),
         **dict.fromkeys((f"{_CERT}duration", f"{_CERT}renew-before"), _DURATION),
@@ -173,5 +191,6 @@ INGRESS = Mapping(
         Copy("status.loadBalancer.ingress[*].ports[*].{port,protocol,error}"),
     ),
     crossing=ANNOTATIONS,
+    issues=issued,
     whole=True,
 )

@@ -68,6 +68,10 @@ def virtual_node(name: str, host_node: Object | None, host_ip: str, settings: Se
     status = seen["status"]
     labels = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"} | seen["metadata"]["labels"]
     addresses = status.get("addresses") or ([{"type": "InternalIP", "address": host_ip}] if host_ip else [])
+    shown = [*addresses, {"type": "Hostname", "address": name}]
+    if settings.node_address:
+        # Its only one: API servers differ in which type they prefer.
+        shown = [{"type": "InternalIP", "address": settings.node_address}]
     ready = {"type": "Ready", "status": "True", "reason": "HostNodeInUse", "message": "pods of this cluster run here"}
     info = {"operatingSystem": "linux", "kubeletVersion": settings.kubernetes_version} | (status.get("nodeInfo") or {})
     return {
@@ -76,7 +80,7 @@ def virtual_node(name: str, host_node: Object | None, host_ip: str, settings: Se
         "metadata": {"name": name, "labels": labels, "annotations": {HOST_NODE: name} | _taint_mark(seen["spec"])},
         "spec": seen["spec"],
         "status": {
-            "addresses": [*addresses, {"type": "Hostname", "address": name}],
+            "addresses": shown,
             "capacity": status.get("capacity") or CONSERVATIVE,
             "allocatable": status.get("allocatable") or CONSERVATIVE,
             "conditions": status.get("conditions") or [ready],

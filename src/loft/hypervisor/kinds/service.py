@@ -27,9 +27,9 @@ _ASSIGNED = frozenset({"clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"
 _OWNERSHIP = frozenset({objects.OBJECT_UID, objects.RESERVATION})
 
 
-def is_not_api_server(virtual: Object, context: Context) -> bool:
-    """Sync all but the Services in front of the virtual API server and of its metrics: they lead to ourselves."""
-    return objects.key(virtual) not in (API_SERVER, METRICS)
+def is_of_the_tenant(virtual: Object, context: Context) -> bool:
+    """Sync all but the Services that lead to ourselves, and those that show one of the host, which is there already."""
+    return objects.key(virtual) not in (API_SERVER, METRICS) and not objects.is_mapped(virtual)
 
 
 def is_reservation_of(virtual: Object, host: Object) -> bool:
@@ -97,7 +97,7 @@ SERVICE = Mapping(
         Copy("status.loadBalancer.ingress[*].{ip,hostname,ipMode}"),
         Copy("status.loadBalancer.ingress[*].ports[*].{port,protocol,error}"),
     ),
-    wanted=is_not_api_server,
+    wanted=is_of_the_tenant,
     adopts=is_reservation_of,
     digested=tenants_wish,
     update=update,

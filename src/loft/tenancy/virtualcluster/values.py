@@ -48,6 +48,7 @@ TENANT_VALUES = (
     "exportKubeConfig",
     "expose",
     "kubernetes.version",
+    "mapServices",
     "scheduler",
     "storage",
     *(f"sync.{kind}.enabled" for kind in SYNC_SWITCHES),
@@ -104,7 +105,7 @@ def compose(spec: VirtualClusterSpec, facts: Facts) -> Composed | Refusal:
     written = parse(spec.helm_release.values if spec.helm_release else "")
     if isinstance(written, Refusal):
         return written
-    written, note = without_distribution(written)
+    written, wished = without_distribution(written)
     for path in _leaves(written):
         if not any(path == allowed or path.startswith(allowed + ".") for allowed in TENANT_VALUES):
             return Refusal(
@@ -118,24 +119,32 @@ def compose(spec: VirtualClusterSpec, facts: Facts) -> Composed | Refusal:
         "access": msgspec.to_builtins(spec.access) if spec.access else {},
     }
     values = merge(merge(merge(facts.defaults, written), facts.fixed), platform)
+    note = f"virtualCluster.image {wished[:100]} is not supported: {_runs(values)} runs instead" if wished else ""
     text = msgspec.json.encode([facts.chart_digest, values], order="deterministic")
     return Composed(values=values, digest=hashlib.sha256(text).hexdigest()[:40], note=note)
 
 
+def _runs(values: Values) -> str:
+    """Return what runs as control plane: an image of the administrator's choice, or our own."""
+    chosen = values.get("distribution")
+    image = chosen.get("image") if isinstance(chosen, dict) else None
+    return str(image) if image else "the platform's own Kubernetes"
+
+
 def without_distribution(values: Values) -> tuple[Values, str]:
-    """Take the image of another distribution out of values as they were written for earlier charts; say so.
+    """Take the image of another distribution out of values as they were written for earlier charts; return both.
 
     Those charts ran k3s or k0s in an image that the values name with its version, as the documents of that time show
-    it. There is one distribution here, so such manifests bring up that one, and the note says what was wished.
+    it. Which image is run beside the hypervisor is the administrator's to say (chart value `distribution`), so such
+    manifests bring up what they would without it, and the status says so.
     """
     section = values.get("virtualCluster")
     image = section.get("image") if isinstance(section, dict) else None
     if not isinstance(section, dict) or not isinstance(image, str) or not _DISTRIBUTIONS.match(image):
         return values, ""
     rest = {key: value for key, value in section.items() if key != "image"}
-    note = f"virtualCluster.image {image[:100]} is not supported: the platform's own Kubernetes runs instead"
     kept = {key: value for key, value in values.items() if key != "virtualCluster"}
-    return (kept | {"virtualCluster": rest} if rest else kept), note
+    return (kept | {"virtualCluster": rest} if rest else kept), image
 
 
 def _unsupported(spec: VirtualClusterSpec, facts: Facts) -> Refusal | None:

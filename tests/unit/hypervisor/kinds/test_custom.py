@@ -16,8 +16,9 @@ from loft.hypervisor.core.body import host_body
 from loft.hypervisor.core.context import Context
 from loft.hypervisor.core.mapping import Scope
 from loft.hypervisor.core.names import Names
+from loft.hypervisor.core.reflection import plan_reflection
 from loft.hypervisor.custom import CustomResource
-from loft.hypervisor.kinds import REGISTRY, references
+from loft.hypervisor.kinds import REGISTRY, issued, references
 from loft.hypervisor.kinds.custom import CustomResourceError, custom_kinds
 from loft.hypervisor.settings import Settings
 
@@ -34,8 +35,9 @@ def widget(*rules: Object, **more: Any) -> Any:
     return kinds(WIDGET | {"rules": list(rules)} | more).mappings["Widget.example.com"]
 
 
-def translated(mapping: Any, spec: Object) -> tuple[Object, list[str]]:
-    context = Context(settings=Settings(name="dev", host_namespace="vc"), now=datetime(2026, 1, 1, tzinfo=UTC))
+def translated(mapping: Any, spec: Object, **facts: Any) -> tuple[Object, list[str]]:
+    settings = Settings(name="dev", host_namespace="vc")
+    context = Context(settings=settings, now=datetime(2026, 1, 1, tzinfo=UTC), **facts)
     virtual = {"metadata": {"name": "a", "namespace": "web", "uid": "u"}, "spec": spec}
     body, refusals = host_body(mapping, virtual, Scope(Names("dev", "vc"), context, virtual, "web"))
     return body.get("spec", {}), [str(refusal) for refusal in refusals]
@@ -133,7 +135,7 @@ RULE = {"copy": "spec"}
         ([WIDGET | {"rules": [RULE], "status": [{"copy": "spec.b"}]}], "spec.b cannot be synced here"),
         ([WIDGET | {"rules": [RULE], "status": [{"ref": "status.b"}]}], "only copy and text"),
         ([WIDGET | {"rules": [RULE], "names": ["a"]}], "names are for direction fromHost"),
-        ([WIDGET | {"rules": [{"ref": "spec.a"}], "direction": "fromHost"}], "only copy is possible"),
+        ([WIDGET | {"rules": [{"ref": "spec.a"}], "direction": "fromHost"}], "only copy and fixed are possible"),
         ([WIDGET | {"rules": [RULE], "status": [RULE], "direction": "fromHost"}], "its status too"),
     ],
 )
@@ -160,6 +162,34 @@ def test_the_example_of_the_document_is_right() -> None:
     spec = {"secretName": "tls", "dnsNames": ["a.example"], "issuerRef": {"name": "own", "kind": "Issuer"}}
     host, refusals = translated(certificate, spec)
     assert not refusals and host["issuerRef"] == {"name": "own-x-web-x-dev", "kind": "Issuer"}
+    # The Secret is the host's to make: its name crosses, one that the tenant has is not put there.
+    assert host["secretName"] == "tls-x-web-x-dev" and issued(certificate, {"spec": spec}) == ["tls"]
+    assert references(certificate, {"spec": spec}) == []
+    assert translated(certificate, spec, own_secrets=frozenset({"tls"}))[1] == [
+        "spec.secretName: this Secret is there already and your own: name another one, or remove it"
+    ]
     assert translated(certificate, {"issuerRef": {"kind": "ClusterIssuer", "name": "x"}})[1]
     issuer = made.mappings["Issuer.cert-manager.io"]
     assert translated(issuer, {"selfSigned": {}}) == ({"selfSigned": {}}, [])
+
+
+def test_the_status_of_a_kind_of_the_host_is_shown_by_its_subresource() -> None:
+    block = re.findall(r"```yaml\n(hostClasses.*?)```", DOCUMENT.read_text(), re.DOTALL)[0]
+    reflection = kinds(*yaml.safe_load(block)["sync"]["customResources"]).reflections["ClusterIssuer.cert-manager.io"]
+    context = Context(settings=Settings(name="dev", host_namespace="vc"), now=datetime(2026, 1, 1, tzinfo=UTC))
+    ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+    spec = {"acme": {"email": "ops@example.com"}}
+    host = {"metadata": {"name": "letsencrypt", "uid": "h"}, "spec": spec, "status": ready | {"acme": {"uri": "x"}}}
+
+    def planned(inside: Object | None) -> Any:
+        return plan_reflection(reflection, host, inside, Names("dev", "vc"), context)
+
+    (made,) = planned(None)
+    assert made.action.body["spec"] == {}, "its definition wants a spec, and what is in it is the host's"
+    inside = made.action.body | {"metadata": made.action.body["metadata"] | {"uid": "v"}}
+    # An API server keeps no status of a create.
+    inside.pop("status", None)
+    (step,) = planned(inside)
+    assert step.action.subresource == "status" and step.action.uid == "v"
+    assert step.action.patch == {"metadata": {"uid": "v"}, "status": ready}
+    assert planned(inside | {"status": ready}) == []

@@ -11,7 +11,7 @@ from loft.hypervisor.core.body import host_body
 from loft.hypervisor.core.context import Context
 from loft.hypervisor.core.mapping import Scope
 from loft.hypervisor.core.names import Names
-from loft.hypervisor.kinds import references
+from loft.hypervisor.kinds import issued, references
 from loft.hypervisor.kinds.ingress import INGRESS, is_offered, is_plain_path
 from loft.hypervisor.settings import Settings
 
@@ -122,3 +122,24 @@ def test_what_an_ingress_uses() -> None:
     rule = {"host": "a.dev.example", "http": {"paths": [{"path": "/", "backend": backend}] * 2}}
     spec = {"rules": [rule], "tls": [{"hosts": ["a.dev.example"], "secretName": "cert"}]}
     assert references(INGRESS, {"spec": spec}) == [("Service", "web"), ("Secret", "cert")]
+
+
+def test_what_cert_manager_on_the_host_makes_for_it() -> None:
+    spec = {"tls": [{"hosts": ["a.dev.example"], "secretName": "cert"}, {"hosts": ["b.dev.example"]}]}
+    assert issued(INGRESS, {"spec": spec}) == []
+    for key in ("cert-manager.io/issuer", "cert-manager.io/cluster-issuer"):
+        assert issued(INGRESS, {"metadata": {"annotations": {key: "house"}}, "spec": spec}) == ["cert"]
+
+
+@pytest.mark.parametrize("key", ["cert-manager.io/issuer", "cert-manager.io/cluster-issuer"])
+def test_no_issuer_is_asked_while_the_tenant_has_the_certificate(key: str) -> None:
+    settings = Settings(name="dev", host_namespace="vc", ingress_hosts=("*.dev.example",))
+    virtual = {"metadata": {"name": "a", "namespace": "web", "uid": "u", "annotations": {key: "house"}}, "spec": {}}
+    crossed = []
+    for own in (frozenset[str](), frozenset({"cert"})):
+        context = Context(settings=settings, now=datetime(2026, 1, 1, tzinfo=UTC), own_secrets=own)
+        scope = Scope(Names("dev", "vc"), context, virtual, "web")
+        body, refused = host_body(INGRESS, virtual, scope)
+        assert not refused
+        crossed.append(key in body["metadata"]["annotations"])
+    assert crossed == [True, False]
