@@ -52,6 +52,12 @@ def test_serial_specs_run_alone_and_every_spec_once():
     assert alone == [[TAINTS]]
 
 
+def test_what_disturbs_others_runs_last():
+    evicts = TAINTS.replace("[Conformance]", "[Disruptive] [Conformance]")
+    later = "[sig-scheduling] Preemption [Serial] works [Conformance]"
+    assert batches([DNS, evicts, later], 1) == ([[DNS]], [[later], [evicts]])
+
+
 def test_the_report_names_what_passes_on_the_host_only():
     host = {DNS: Result(spec=DNS, state="passed"), PODS: Result(spec=PODS, state="failed", message="no\nnode|two")}
     virtual = {DNS: Result(spec=DNS, state="failed", message="no address")}
