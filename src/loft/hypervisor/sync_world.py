@@ -280,11 +280,18 @@ class World:
             env_from=keys,
             dns_ip=self.dns_ip(),
             egress_ruled=self._is_egress_ruled(pod),
+            inner_resources=self._inner_resources(pod),
         )
         if reaches_namespaces(pod):
             known = {objects.name(item): objects.labels(item) for item in self.namespaces.list()}
             base = msgspec.structs.replace(base, namespaces=known)
         return base
+
+    def _inner_resources(self, pod: Object) -> frozenset[str]:
+        if not self.settings.scheduler or self.host_nodes is None:
+            return frozenset()
+        name = objects.spec(pod).get("nodeName") or ""
+        return node.inner_resources(self.nodes.get(name), self.host_nodes.get(name))
 
     def _is_egress_ruled(self, pod: Object) -> bool:
         if not self.settings.blocked_cidrs or "NetworkPolicy" not in self.virtual:
