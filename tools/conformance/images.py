@@ -41,6 +41,7 @@ _PACKAGES = (
     "procps",
 )
 _APPLETS = ("httpd", "nslookup", "telnet", "traceroute", "vi", "wget", "usleep")
+_OTHERS = "for name in $(busybox --list); do which $name || ln -s /bin/busybox /usr/local/bin/$name; done >/dev/null"
 _SITE = "server { listen 80 default_server; root /usr/share/nginx/html; }"
 _HOOKS = (
     "mkdir -p $1/etc/nginx/conf.d $1/usr/share/nginx/html $1/var/lib/nginx $1/uploads",
@@ -51,6 +52,7 @@ _HOOKS = (
     "chroot $1 groupadd -g 50000 group-defined-in-image",
     "chroot $1 usermod -aG group-defined-in-image user-defined-in-image",
     *(f"ln -sf /bin/busybox $1/usr/local/bin/{name}" for name in _APPLETS),
+    f"chroot $1 sh -c '{_OTHERS}'",
     "ln -sf /sbin/sysctl $1/bin/sysctl",
 )
 
@@ -61,7 +63,7 @@ def registry_list() -> str:
 
 
 def _system(progress: Progress) -> Path:
-    key = sha("e2e-3", layers.DEBIAN_SUITE, *_PACKAGES, *_HOOKS)
+    key = sha("e2e-4", layers.DEBIAN_SUITE, *_PACKAGES, *_HOOKS)
     return layers.cached("e2e", key, lambda path: layers.debian(path, _PACKAGES, progress, _HOOKS))
 
 
