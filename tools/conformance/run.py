@@ -37,11 +37,15 @@ SPEC_S = 900
 VALUES = {
     "scheduler": {"enabled": True},
     "hostNodes": {"enabled": True},
+    "sync": {"pods": {"rewriteHosts": True}},
     "isolation": {"podSecurityStandard": "privileged"},
     "storage": {"persistence": False},
     "controlPlane": {"resources": {"apiServer": {"limits": {"memory": "4Gi"}}}},
 }
-"""The profile for conformance: a scheduler inside, all nodes, and no Pod Security beyond what each spec asks for."""
+"""The profile for conformance.
+
+A scheduler inside, all nodes, names in /etc/hosts, and no Pod Security beyond what each spec asks for.
+"""
 
 
 def say(text: str) -> None:
