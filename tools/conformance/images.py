@@ -7,8 +7,13 @@ among them. What a spec finds inside is what it looks for: files, users and prog
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tools.filelayers import files
 
 from loft.embedded import images, layers, oci
@@ -20,6 +25,7 @@ from loft.embedded.oci import ImageConfig
 from . import programs
 
 REGISTRY = "loft.sh/e2e"
+_VALID = timedelta(days=3650)
 REPOSITORIES = (
     "promoterE2eRegistry",
     "buildImageRegistry",
@@ -79,9 +85,23 @@ def _debian(progress: Progress) -> list[Path]:
 
 def _agnhost(progress: Progress) -> list[Path]:
     program = programs.program("agnhost")
-    # Specs ask its web server for a file that lies beside it, and never look into it.
-    page = _files("agnhost-page", {"localhost.crt": b"a page\n", "localhost.key": b"a page\n"})
-    return [*_debian(progress), _files("agnhost", {"agnhost": program, "agnhost-2": program}, 0o755), page]
+    return [*_debian(progress), _files("agnhost", {"agnhost": program, "agnhost-2": program}, 0o755), _identity()]
+
+
+def _identity() -> Path:
+    """Return a layer with the certificate and key that agnhost serves TLS with; nobody verifies it."""
+
+    def make(path: Path) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+        now = datetime.now(UTC)
+        builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + _VALID)
+        certificate = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        content: dict[str, bytes | Path] = {"localhost.crt": certificate, "localhost.key": private}
+        oci.layer([oci.file(name, 0o644) for name in content], content, path)
+
+    return layers.cached("e2e-identity", sha("e2e-identity-1"), make)
 
 
 def _demo(progress: Progress, name: str) -> list[Path]:
