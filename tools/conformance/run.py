@@ -211,7 +211,7 @@ def main() -> int:
     run(wanted, asked.minutes)
     on_host, inside = host.known(), Cluster("virtual", Path()).known()
     if asked.report:
-        asked.report.write_text(report.text(every, on_host, inside, KUBERNETES_VERSION))
+        asked.report.write_text(report.text(every, on_host, inside, KUBERNETES_VERSION, report.reasons()))
     print("\n".join(specs.table(chosen, on_host, inside)))
     return int(any(on_host.get(spec, _NONE).state == "passed" != inside.get(spec, _NONE).state for spec in chosen))
 
