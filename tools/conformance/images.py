@@ -7,8 +7,13 @@ among them. What a spec finds inside is what it looks for: files, users and prog
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tools.filelayers import files
 
 from loft.embedded import images, layers, oci
@@ -20,6 +25,7 @@ from loft.embedded.oci import ImageConfig
 from . import programs
 
 REGISTRY = "loft.sh/e2e"
+_VALID = timedelta(days=3650)
 REPOSITORIES = (
     "promoterE2eRegistry",
     "buildImageRegistry",
@@ -41,6 +47,7 @@ _PACKAGES = (
     "procps",
 )
 _APPLETS = ("httpd", "nslookup", "telnet", "traceroute", "vi", "wget", "usleep")
+_OTHERS = "for name in $(busybox --list); do which $name || ln -s /bin/busybox /usr/local/bin/$name; done >/dev/null"
 _SITE = "server { listen 80 default_server; root /usr/share/nginx/html; }"
 _HOOKS = (
     "mkdir -p $1/etc/nginx/conf.d $1/usr/share/nginx/html $1/var/lib/nginx $1/uploads",
@@ -51,8 +58,7 @@ _HOOKS = (
     "chroot $1 groupadd -g 50000 group-defined-in-image",
     "chroot $1 usermod -aG group-defined-in-image user-defined-in-image",
     *(f"ln -sf /bin/busybox $1/usr/local/bin/{name}" for name in _APPLETS),
-    # Specs look for variables whose names are none of a shell's: bash keeps them, dash does not.
-    "ln -sf bash $1/bin/sh",
+    f"chroot $1 sh -c '{_OTHERS}'",
     "ln -sf /sbin/sysctl $1/bin/sysctl",
 )
 
@@ -63,7 +69,7 @@ def registry_list() -> str:
 
 
 def _system(progress: Progress) -> Path:
-    key = sha("e2e-2", layers.DEBIAN_SUITE, *_PACKAGES, *_HOOKS)
+    key = sha("e2e-4", layers.DEBIAN_SUITE, *_PACKAGES, *_HOOKS)
     return layers.cached("e2e", key, lambda path: layers.debian(path, _PACKAGES, progress, _HOOKS))
 
 
@@ -71,11 +77,31 @@ def _files(name: str, content: dict[str, bytes | Path], mode: int = 0o644) -> Pa
     return files(f"e2e-{name}", programs.digest(), content, mode)
 
 
+def _debian(progress: Progress) -> list[Path]:
+    """Return the layers of the base system with a shell as specs know it."""
+    shell = Path(__file__).parent / "shell.sh"
+    return [_system(progress), _files("shell", {"usr/bin/sh": shell.read_bytes()}, 0o755)]
+
+
 def _agnhost(progress: Progress) -> list[Path]:
     program = programs.program("agnhost")
-    # Specs ask its web server for a file that lies beside it, and never look into it.
-    page = _files("agnhost-page", {"localhost.crt": b"a page\n", "localhost.key": b"a page\n"})
-    return [_system(progress), _files("agnhost", {"agnhost": program, "agnhost-2": program}, 0o755), page]
+    return [*_debian(progress), _files("agnhost", {"agnhost": program, "agnhost-2": program}, 0o755), _identity()]
+
+
+def _identity() -> Path:
+    """Return a layer with the certificate and key that agnhost serves TLS with; nobody verifies it."""
+
+    def make(path: Path) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+        now = datetime.now(UTC)
+        builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + _VALID)
+        certificate = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        content: dict[str, bytes | Path] = {"localhost.crt": certificate, "localhost.key": private}
+        oci.layer([oci.file(name, 0o644) for name in content], content, path)
+
+    return layers.cached("e2e-identity", sha("e2e-identity-1"), make)
 
 
 def _demo(progress: Progress, name: str) -> list[Path]:
@@ -87,7 +113,7 @@ def _made(progress: Progress) -> dict[str, tuple[list[Path], ImageConfig]]:
     agnhost = ImageConfig(entrypoint=("/agnhost",), command=("pause",))
     nginx = ImageConfig(command=("nginx", "-g", "daemon off;"))
     api = _files("sample-apiserver", {"kube-sample-apiserver": programs.program("sample-apiserver")}, 0o755)
-    system = [_system(progress)]
+    system = _debian(progress)
     return {
         "agnhost:2.63.0": (_agnhost(progress), agnhost),
         "agnhost:2.55": (_agnhost(progress), agnhost),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import shutil
 from pathlib import Path
@@ -31,8 +32,9 @@ def folder() -> Path:
     return cache_root() / f"conformance-{KUBERNETES_VERSION}"
 
 
+@functools.cache
 def digest() -> str:
-    """Return a digest over what the programs are built from."""
+    """Return a digest over what the programs are built from; a run keeps what it began with."""
     found = hashlib.sha256(repr(PROGRAMS).encode())
     for path in sorted(SUITE.iterdir()):
         found.update(path.name.encode() + path.read_bytes())

@@ -15,6 +15,7 @@ import msgspec
 
 CONFORMANCE = "[Conformance]"
 SERIAL = "[Serial]"
+DISRUPTIVE = "[Disruptive]"
 MESSAGE_MAX = 1500
 _SIG = re.compile(r"\[sig-([a-z-]+)\]")
 _ENDED = {"passed": "passed", "skipped": "skipped", "pending": "skipped"}
@@ -73,10 +74,12 @@ def latest(lines: Iterable[bytes]) -> dict[str, Result]:
 def batches(specs: Sequence[str], size: int) -> tuple[list[list[str]], list[list[str]]]:
     """Return (batches that may run beside each other, batches that must run alone).
 
-    Specs of one file stand together in the sorted list; they are dealt out so that no batch is all slow ones.
+    Specs of one file stand together in the sorted list; they are dealt out so that no batch is all slow ones. What
+    disturbs others is run last: such a spec may leave a node behind on which nothing runs for a while.
     """
-    together = [spec for spec in specs if SERIAL not in spec]
-    alone = [spec for spec in specs if SERIAL in spec]
+    disturbing = [spec for spec in specs if DISRUPTIVE in spec]
+    alone = [spec for spec in specs if SERIAL in spec and spec not in disturbing] + disturbing
+    together = [spec for spec in specs if spec not in alone]
     count = -(-len(together) // size)
     dealt = [together[index::count] for index in range(count)]
     return dealt, [alone[index : index + size] for index in range(0, len(alone), size)]

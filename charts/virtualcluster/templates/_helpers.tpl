@@ -296,6 +296,7 @@ true
   "priorityClasses" .Values.priorityClasses
   "snapshotClasses" .Values.snapshotClasses
   "enabledKinds" (ternary (list "StorageClassToHost") list .Values.sync.storageclasses.toHost)
+  "hostsImage" (ternary .Values.image "" .Values.sync.pods.rewriteHosts)
   "customResources" .Values.sync.customResources
   "tolerations" .Values.tolerations
   "fromHost" $read.fromHost

@@ -90,6 +90,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     snapshot_classes: tuple[str, ...] = ("*",)
     tolerations: tuple[str, ...] = ("node.kubernetes.io/",)
     blocked_cidrs: tuple[str, ...] = ()
+    hosts_image: str = ""
     custom_resources: tuple[CustomResource, ...] = ()
     distribution: Distribution | None = None
     """A control plane of another make; by default our own components run in this pod."""

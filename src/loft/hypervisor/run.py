@@ -261,6 +261,7 @@ def settings_of(config: Config, facts: certs.HostFacts) -> Settings:
         priority_classes=config.priority_classes,
         snapshot_classes=config.snapshot_classes,
         tolerations=config.tolerations,
+        hosts_image=config.hosts_image,
         custom_resources=config.custom_resources,
         control_plane={"app.kubernetes.io/name": "virtualcluster", "app.kubernetes.io/instance": config.name},
         blocked_cidrs=config.blocked_cidrs,

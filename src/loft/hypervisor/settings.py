@@ -90,6 +90,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tolerations: tuple[str, ...] = ("node.kubernetes.io/",)
     """Taint keys (or prefixes ending in `/`) that tenants may tolerate; other tolerations stay inside."""
 
+    hosts_image: str = ""
+    """Image whose shell writes /etc/hosts of Pods with a subdomain; empty leaves that file to the kubelet."""
     custom_resources: tuple[CustomResource, ...] = ()
     """Kinds that are no part of Kubernetes and are synced as written here."""
     token_key: str = ""

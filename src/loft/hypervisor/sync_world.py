@@ -27,6 +27,7 @@ from loft.hypervisor.kinds.endpointslice import service_key
 from loft.hypervisor.kinds.networkpolicy import rules_egress, selects_namespaces
 from loft.hypervisor.kinds.persistentvolumeclaim import claim_key
 from loft.hypervisor.kinds.pod_placement import reaches_namespaces
+from loft.hypervisor.kinds.pod_ports import has_taken_ports
 from loft.hypervisor.kinds.storageclass import TO_HOST
 from loft.hypervisor.settings import Settings
 from loft.kube.client import Client
@@ -280,11 +281,23 @@ class World:
             env_from=keys,
             dns_ip=self.dns_ip(),
             egress_ruled=self._is_egress_ruled(pod),
+            inner_resources=self._inner_resources(pod),
+            ports_taken=has_taken_ports(pod, self._neighbours(pod)),
         )
         if reaches_namespaces(pod):
             known = {objects.name(item): objects.labels(item) for item in self.namespaces.list()}
             base = msgspec.structs.replace(base, namespaces=known)
         return base
+
+    def _neighbours(self, pod: Object) -> list[Object]:
+        name = objects.spec(pod).get("nodeName")
+        return self.virtual["Pod"].by_index("node", name) if name else []
+
+    def _inner_resources(self, pod: Object) -> frozenset[str]:
+        if not self.settings.scheduler or self.host_nodes is None:
+            return frozenset()
+        name = objects.spec(pod).get("nodeName") or ""
+        return node.inner_resources(self.nodes.get(name), self.host_nodes.get(name))
 
     def _is_egress_ruled(self, pod: Object) -> bool:
         if not self.settings.blocked_cidrs or "NetworkPolicy" not in self.virtual:

@@ -52,13 +52,25 @@ def test_serial_specs_run_alone_and_every_spec_once():
     assert alone == [[TAINTS]]
 
 
+def test_what_disturbs_others_runs_last():
+    evicts = TAINTS.replace("[Conformance]", "[Disruptive] [Conformance]")
+    later = "[sig-scheduling] Preemption [Serial] works [Conformance]"
+    assert batches([DNS, evicts, later], 1) == ([[DNS]], [[later], [evicts]])
+
+
 def test_the_report_names_what_passes_on_the_host_only():
     host = {DNS: Result(spec=DNS, state="passed"), PODS: Result(spec=PODS, state="failed", message="no\nnode|two")}
     virtual = {DNS: Result(spec=DNS, state="failed", message="no address")}
     lines = table([DNS, PODS], host, virtual)
     assert lines[2] == "| network | 1 | 1 | 0 | 1 |"
     assert lines[-1] == "| all | 2 | 1 | 0 | 1 |"
-    page = report.text([DNS, PODS, TAINTS], host, virtual, "v1.36.3")
-    assert f"- {DNS}: failed. no address\n" in page
-    assert f"- {PODS}: failed. no node\\|two\n" in page
+    known = [report.Reason("be updated", "There is one node."), report.Reason("Pods", "Never reached.")]
+    page = report.text([DNS, PODS, TAINTS], host, virtual, "v1.36.3", known)
+    assert f"- {DNS}: failed, not explained yet. no address\n" in page
+    assert f"- {PODS}: There is one node.\n" in page
+    assert f"- {PODS}: failed, not explained yet. no node\\|two\n" in report.text([PODS], host, virtual, "v1.36.3")
     assert "- 1 specs were not run yet\n" in page
+
+
+def test_reasons_can_be_read_and_are_sentences():
+    assert all(reason.why.endswith(".") and re.compile(reason.specs) for reason in report.reasons())

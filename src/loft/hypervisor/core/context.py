@@ -32,6 +32,10 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     """Pod: name server of the virtual cluster, "" while it has no DNS Service."""
     egress_ruled: bool = False
     """Pod: whether a NetworkPolicy of the tenant rules its egress, where the platform has a boundary."""
+    inner_resources: frozenset[str] = frozenset()
+    """Pod: resources that its virtual Node has and the host's has not; only where a scheduler inside counts them."""
+    ports_taken: bool = False
+    """Pod: whether another one has its host ports on the node that it names itself."""
     volume: Object | None = None
     """PersistentVolumeClaim: the virtual PersistentVolume that stands for its host volume."""
     namespaces: dict[str, dict[str, str]] = {}

@@ -284,8 +284,8 @@ class Mapping:
     """How an existing host object is changed, for kinds that are mostly immutable; a merge patch by default."""
     checks: Callable[[Object, Context], list[Refusal]] | None = None
     """Rules over a whole object, which no rule about one field can say."""
-    at_creation: Callable[[Object], Object] | None = None
-    """The part of a host body that can be given when the object is created; the whole by default."""
+    at_creation: Callable[[Object, Pair], Object] | None = None
+    """The host body as it is when the object is created: less than is wanted later, or with what only then can come."""
     orphan_grace_s: int | None = None
     """Grace period of a host object whose virtual object is gone; the object's own by default."""
     adopts: Callable[[Object, Object], bool] | None = None

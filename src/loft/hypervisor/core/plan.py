@@ -113,7 +113,7 @@ def _create(mapping: Mapping, pair: Pair, wanted: Object, refusals: list[Refusal
         taken = f"the host namespace has another {mapping.kind} named {wanted['metadata']['name']}: rename or remove it"
         return _show(mapping, virtual, taken) + _event(virtual, NAME_TAKEN, taken, context)
     if not refusals or mapping.closed:
-        body = mapping.at_creation(wanted) if mapping.at_creation else wanted
+        body = mapping.at_creation(wanted, pair) if mapping.at_creation else wanted
         return [on_host(Create(mapping.resource, body)), *_tell(virtual, refusals, context)]
     text = "; ".join(str(refusal) for refusal in refusals[:REFUSALS_TOLD_MAX])
     return _show(mapping, virtual, text) + _tell(virtual, refusals, context)

@@ -89,7 +89,7 @@ def _walk_list(node: Node, source: Any, scope: Scope, path: str) -> Any:
 def _cross(rule: Rule, value: Any, at: At) -> Any:
     match rule:
         case Copy():
-            return _flat(value, at)
+            return flat(value, at)
         case Ignore():
             return ABSENT
         case Fixed(_, fixed):
@@ -152,12 +152,12 @@ def cross_annotations(rules: AnnotationRules, virtual: Object, scope: Scope) -> 
 
 def _guard(value: Any, at: At, allowed: bool, why: str) -> Any:
     if allowed:
-        return _flat(value, at)
+        return flat(value, at)
     refuse(at.scope, at.path, why)
     return ABSENT
 
 
-def _flat(value: Any, at: At) -> Any:
+def flat(value: Any, at: At) -> Any:
     """Let a scalar, or a flat list or map of scalars, cross; what is deeper nobody has listed."""
     if isinstance(value, dict):
         deep = [step for step, item in value.items() if isinstance(item, dict | list)]

@@ -94,6 +94,17 @@ def _taint_mark(spec: Object) -> dict[str, str]:
     return {HOST_TAINTS: mark(spec["taints"])} if spec.get("taints") else {}
 
 
+def inner_resources(node: Object | None, host_node: Object | None) -> frozenset[str]:
+    """Return the extended resources that an administrator inside has given to a virtual Node.
+
+    Only names with a domain: what has none is Kubernetes' own, and the host's to give.
+    """
+    if node is None or host_node is None:
+        return frozenset()
+    have, there = objects.status(node).get("capacity") or {}, objects.status(host_node).get("capacity") or {}
+    return frozenset(name for name in have if "/" in name and name not in there)
+
+
 def is_ours(node: Object) -> bool:
     """Whether a virtual Node stands for a host node; others are the tenant's own."""
     return objects.annotations(node).get(HOST_NODE) == objects.name(node)

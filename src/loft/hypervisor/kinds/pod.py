@@ -12,14 +12,15 @@ from loft.core.diff import covers
 from loft.core.resource import PODS
 from loft.hypervisor.core import baseline, objects
 from loft.hypervisor.core.body import is_current, metadata_patch
-from loft.hypervisor.core.mapping import At, Compute, Copy, Fixed, Guard, HostPatch, Ignore, Mapping, Ref
+from loft.hypervisor.core.mapping import At, Compute, Copy, Fixed, Guard, HostPatch, Ignore, Mapping, Pair, Ref
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.kinds.classes import priority_class
 from loft.hypervisor.kinds.networkpolicy import ruled_labels
 from loft.hypervisor.kinds.pod_containers import CONTAINERS
 from loft.hypervisor.kinds.pod_env import downward_annotations
 from loft.hypervisor.kinds.pod_ephemeral import FIELD as EPHEMERAL
-from loft.hypervisor.kinds.pod_ephemeral import at_creation, ephemeral_containers, missing
+from loft.hypervisor.kinds.pod_ephemeral import ephemeral_containers, missing, without_ephemeral
+from loft.hypervisor.kinds.pod_hosts import with_hosts
 from loft.hypervisor.kinds.pod_lifecycle import FORCED_S, lifecycle
 from loft.hypervisor.kinds.pod_network import dns_config, dns_policy, hostname, hostname_override, is_fqdn_possible
 from loft.hypervisor.kinds.pod_placement import PLACEMENT
@@ -86,6 +87,11 @@ def _containers(wanted: Object, host: Object) -> tuple[Object, Object]:
             if not covers(there.get("resources") or {}, item.get("resources") or {}):
                 sizes.setdefault(field, []).append({"name": item["name"], "resources": item["resources"]})
     return sizes, images
+
+
+def at_creation(body: Object, pair: Pair) -> Object:
+    """Return the body to create a Pod with."""
+    return with_hosts(without_ephemeral(body), pair)
 
 
 def changeable(body: Object) -> Any:

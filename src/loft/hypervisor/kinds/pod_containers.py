@@ -7,8 +7,9 @@ baseline forbids is refused; a field nobody lists is refused as well.
 from __future__ import annotations
 
 from loft.hypervisor.core import baseline
-from loft.hypervisor.core.mapping import Compute, Copy, Guard, Ignore, Ref, Rule
+from loft.hypervisor.core.mapping import Compute, Copy, Guard, Ref, Rule
 from loft.hypervisor.kinds.pod_env import env
+from loft.hypervisor.kinds.pod_placement import amounts
 from loft.hypervisor.kinds.pod_security import baseline_guard
 
 _CLAIMS = "dynamic resource allocation is not synced to the host"
@@ -26,12 +27,13 @@ def container_rules(here: str) -> tuple[Rule, ...]:
         Copy(here + "restartPolicyRules[*].exitCodes.{operator,values}"),
         Copy(here + "ports[*].{name,containerPort,protocol}"),
         baseline_guard(here + "ports[*].hostPort", baseline.unset, baseline.HOST_FIELD),
-        Ignore(here + "ports[*].hostIP"),
+        # Says nothing without a host port.
+        Copy(here + "ports[*].hostIP"),
         Compute(here + "env", env),
         Copy(here + "envFrom[*].prefix"),
         Ref(here + "envFrom[*].{configMapRef,secretRef}.name"),
         Copy(here + "envFrom[*].{configMapRef,secretRef}.optional"),
-        Copy(here + "resources.{limits,requests}"),
+        Compute(here + "resources.{limits,requests}", amounts),
         Guard(here + "resources.claims", baseline.unset, _CLAIMS),
         Copy(here + "resizePolicy[*].{resourceName,restartPolicy}"),
         Copy(here + "volumeMounts[*].{name,readOnly,recursiveReadOnly,mountPath,subPath,subPathExpr}"),

@@ -43,7 +43,7 @@ def _translate(item: Object, path: str, scope: Scope) -> tuple[Object, list[Refu
     return crossed, own.refusals + container_refusals(item, path, scope.source, scope.context)
 
 
-def at_creation(body: Object) -> Object:
+def without_ephemeral(body: Object) -> Object:
     """Return the body to create a Pod with: API servers take no ephemeral containers then.
 
     The digest of what was applied is left out with them, so that the next look adds them.

@@ -8,13 +8,14 @@ Source: kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle (termination).
 
 from __future__ import annotations
 
-from loft.core.action import Delete
+from loft.core.action import Delete, Patch
 from loft.core.resource import PODS
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.mapping import Pair
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.side import Step, on_host, on_virtual
 from loft.hypervisor.kinds.pod_network import asks_virtual_dns
+from loft.hypervisor.kinds.pod_ports import rejection
 from loft.hypervisor.kinds.pod_status import back
 
 SOON_S = 0
@@ -71,6 +72,8 @@ def _begin(pair: Pair) -> list[Step] | None:
         return []
     if pair.context.settings.scheduler and not objects.spec(virtual).get("nodeName"):
         return []
+    if pair.context.ports_taken:
+        return [_reject(pair)]
     if asks_virtual_dns(virtual) and not pair.context.dns_ip:
         return []
     return None
@@ -85,6 +88,12 @@ def _terminate(pair: Pair, host: Object) -> list[Step]:
         namespace, name, uid = objects.namespace(host), objects.name(host), objects.uid(host)
         steps.append(on_host(Delete(PODS, namespace, name, uid=uid, grace_s=wanted_s)))
     return steps
+
+
+def _reject(pair: Pair) -> Step:
+    name, namespace, uid = objects.name(pair.virtual), objects.namespace(pair.virtual), objects.uid(pair.virtual)
+    body = {"metadata": {"uid": uid}, "status": rejection(pair.context.now)}
+    return on_virtual(Patch(PODS, namespace, name, body, "strategic", "status", uid))
 
 
 def _end(virtual: Object) -> list[Step]:

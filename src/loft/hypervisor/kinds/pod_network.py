@@ -56,7 +56,12 @@ def hostname(value: Any, at: At) -> str:
     """Return the host name a container sees: the virtual Pod's, not the host Pod's."""
     if value is not ABSENT:
         return str(value)
-    return objects.name(at.scope.source).replace(".", "-")[:HOSTNAME_MAX].rstrip("-")
+    return label_of(at.scope.source)
+
+
+def label_of(pod: Object) -> str:
+    """Return the host name of a Pod that names none."""
+    return objects.name(pod).replace(".", "-")[:HOSTNAME_MAX].rstrip("-")
 
 
 def hostname_override(value: Any, at: At) -> Any:

@@ -1,6 +1,8 @@
 """Where a Pod may run: node selection crosses, Pod selection is fenced into the tenant's own Pods.
 
-Taints keep infrastructure nodes apart, therefore tolerations are the field with power; selectors are not.
+Taints keep infrastructure nodes apart, therefore tolerations are the field with power; selectors are not. Where a
+scheduler inside has found the node, the host is told that node only: the choice was made among virtual Nodes, whose
+labels and further resources may be the tenant's own.
 """
 
 from __future__ import annotations
@@ -9,21 +11,67 @@ from typing import Any
 
 from loft.core.selector import from_label_selector
 from loft.hypervisor.core import objects
-from loft.hypervisor.core.mapping import ABSENT, At, Compute, Copy, Ignore, LabelSelector, Refused, Rule
+from loft.hypervisor.core.mapping import (
+    ABSENT,
+    At,
+    Compute,
+    Copy,
+    Ignore,
+    LabelSelector,
+    Refused,
+    Rule,
+    Scope,
+    compile_rules,
+)
 from loft.hypervisor.core.objects import Object
-from loft.hypervisor.core.translate import UNLISTED, label_selector, refuse
+from loft.hypervisor.core.translate import UNLISTED, flat, label_selector, refuse, walk
 
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 _NODE = "spec.affinity.nodeAffinity"
 _POD = "spec.affinity.{podAffinity,podAntiAffinity}"
-_SPREAD = "spec.topologySpreadConstraints[*]"
+_SPREAD = "topologySpreadConstraints[*]"
 
 DEFAULT_SCHEDULER = "default-scheduler"
 NO_NAMESPACE = ""
 """A value that no virtual namespace has."""
 _MERGED = frozenset({"matchLabelKeys", "mismatchLabelKeys"})
 """The virtual API server has merged these into the labelSelector already (KEP-3633)."""
+
+
+def is_placed(scope: Scope) -> bool:
+    """Whether a scheduler inside has said where the Pod runs."""
+    return scope.context.settings.scheduler and bool(objects.spec(scope.source).get("nodeName"))
+
+
+def node_selector(value: Any, at: At) -> Any:
+    """Return the labels that a node must have, none when the node is known."""
+    crossed = flat(value, at)
+    return ABSENT if is_placed(at.scope) else crossed
+
+
+def required_affinity(value: Any, at: At) -> Any:
+    """Return an affinity term that must be met, none when the node is known."""
+    crossed = affinity_term(value, at)
+    return ABSENT if is_placed(at.scope) else crossed
+
+
+def spread(value: Any, at: At) -> Any:
+    """Return how Pods are spread, nothing when the node is known."""
+    if value is ABSENT:
+        return ABSENT
+    crossed = walk(_SPREAD_RULES, {"topologySpreadConstraints": value}, at.scope, "spec")
+    return ABSENT if is_placed(at.scope) else crossed.get("topologySpreadConstraints", ABSENT)
+
+
+def amounts(value: Any, at: At) -> Any:
+    """Return resources of a container, without those that the Pod's Node has inside only.
+
+    An administrator inside may give virtual Nodes resources of their own; a scheduler inside counts them.
+    """
+    crossed = flat(value, at)
+    own = at.scope.context.inner_resources
+    return {name: amount for name, amount in crossed.items() if name not in own} if own and crossed else crossed
 
 
 def affinity_term(value: Any, at: At) -> Any:
@@ -101,7 +149,7 @@ def node_terms(value: Any, at: At) -> Any:
     if not name:
         return terms or ABSENT
     here: Object = {"key": "metadata.name", "operator": "In", "values": [name]}
-    if not terms:
+    if not terms or is_placed(at.scope):
         return [{"matchFields": [here]}]
     # A term without requirements matches no node, and must not begin to match one.
     return [term and term | {"matchFields": [*term.get("matchFields", ()), here]} for term in terms]
@@ -128,18 +176,24 @@ def scheduler_name(value: Any, at: At) -> Any:
     raise Refused("", "only the host cluster's default scheduler places pods (scheduler.enabled is off)")
 
 
+_SPREAD_RULES = compile_rules(
+    (
+        Copy(_SPREAD + ".{maxSkew,topologyKey,whenUnsatisfiable,minDomains,nodeAffinityPolicy,nodeTaintsPolicy}"),
+        LabelSelector(_SPREAD + ".labelSelector"),
+        Ignore(_SPREAD + ".matchLabelKeys"),
+    )
+)
+
 PLACEMENT: tuple[Rule, ...] = (
     Ignore("spec.nodeName"),
     Compute("spec.schedulerName", scheduler_name),
-    Copy("spec.nodeSelector"),
+    Compute("spec.nodeSelector", node_selector),
     Compute(f"{_NODE}.{_REQUIRED}.nodeSelectorTerms", node_terms),
     Copy(f"{_NODE}.{_PREFERRED}[*].weight"),
     Copy(f"{_NODE}.{_PREFERRED}[*].preference.{{matchExpressions,matchFields}}[*].{{key,operator,values}}"),
-    Compute(f"{_POD}.{_REQUIRED}[*]", affinity_term),
+    Compute(f"{_POD}.{_REQUIRED}[*]", required_affinity),
     Copy(f"{_POD}.{_PREFERRED}[*].weight"),
     Compute(f"{_POD}.{_PREFERRED}[*].podAffinityTerm", affinity_term),
     Compute("spec.tolerations", tolerations),
-    Copy(_SPREAD + ".{maxSkew,topologyKey,whenUnsatisfiable,minDomains,nodeAffinityPolicy,nodeTaintsPolicy}"),
-    LabelSelector(_SPREAD + ".labelSelector"),
-    Ignore(_SPREAD + ".matchLabelKeys"),
+    Compute("spec.topologySpreadConstraints", spread),
 )

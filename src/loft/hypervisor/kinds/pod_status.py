@@ -19,6 +19,7 @@ from loft.hypervisor.core.texts import virtual_text
 from loft.hypervisor.core.translate import walk
 from loft.hypervisor.kinds.pod_ephemeral import refused_statuses
 from loft.hypervisor.kinds.pod_gates import bring_gates, gate_types
+from loft.hypervisor.kinds.pod_hosts import without_hosts
 
 BINDING = "binding"
 """The subresource by which a scheduler gives a Pod its node."""
@@ -88,6 +89,7 @@ def status_change(pair: Pair, host: Object) -> Object:
     scope = Scope(pair.names, pair.context, host, objects.namespace(pair.virtual), strict=False, peer=pair.virtual)
     wanted = walk(_tree, {"status": objects.status(host)}, scope).get("status") or {}
     have = objects.status(pair.virtual)
+    without_hosts(wanted, pair.virtual)
     _observe(pair, host, wanted)
     refused = refused_statuses(pair)
     if refused:

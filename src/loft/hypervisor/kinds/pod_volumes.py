@@ -37,7 +37,11 @@ _SOURCES: dict[str, Node] = {
     "downwardAPI": compile_rules((Copy("defaultMode"), *_DOWNWARD)),
     "persistentVolumeClaim": compile_rules((Ref("claimName"), Copy("readOnly"))),
 }
-_HOST_PATH = compile_rules((Copy("{path,type}"),))
+_TRUSTED = {
+    "hostPath": compile_rules((Copy("{path,type}"),)),
+    "image": compile_rules((Copy("{reference,pullPolicy}"),)),
+}
+"""Kinds that cross where no Pod Security rule holds."""
 _PROJECTED: dict[str, Node] = {
     "configMap": compile_rules((Ref("name"), Copy("optional"), Copy(_ITEMS))),
     "secret": compile_rules((Ref("name"), Copy("optional"), Copy(_ITEMS))),
@@ -102,8 +106,8 @@ def _volume(kind: str, volume: Object, at: At, tokens: Iterator[TokenSource]) ->
         return {kind: _projected(volume[kind], place, tokens)}
     if kind in _SOURCES:
         return {kind: _source(_SOURCES[kind], volume[kind], place)}
-    if kind == "hostPath" and at.scope.context.settings.pod_security == PRIVILEGED:
-        return {kind: _source(_HOST_PATH, volume[kind], place)}
+    if kind in _TRUSTED and at.scope.context.settings.pod_security == PRIVILEGED:
+        return {kind: _source(_TRUSTED[kind], volume[kind], place)}
     refuse(at.scope, place.path, RULE if kind == "hostPath" else "this kind of volume is not synced to the host")
     return {}
 

@@ -9,11 +9,20 @@ import msgspec
 import pytest
 
 from loft.hypervisor.core.context import Context
-from loft.hypervisor.core.mapping import ABSENT, At, Refused, Scope
+from loft.hypervisor.core.mapping import ABSENT, At, Refused, Scope, compile_rules
 from loft.hypervisor.core.names import Names
+from loft.hypervisor.core.translate import walk
+from loft.hypervisor.kinds.node import inner_resources
 from loft.hypervisor.kinds.persistentvolumeclaim import plan_volume
 from loft.hypervisor.kinds.pod_network import dns_config, dns_policy, hostname
-from loft.hypervisor.kinds.pod_placement import affinity_term, node_terms, scheduler_name, tolerations
+from loft.hypervisor.kinds.pod_placement import (
+    PLACEMENT,
+    affinity_term,
+    amounts,
+    node_terms,
+    scheduler_name,
+    tolerations,
+)
 from loft.hypervisor.kinds.secret import secret_type
 from loft.hypervisor.kinds.service import is_reservation_of
 from loft.hypervisor.settings import Settings
@@ -66,6 +75,47 @@ def test_a_chosen_node_is_a_wish_that_the_hosts_scheduler_weighs(terms: Any, cro
     bound = {"metadata": {"name": "web", "namespace": "default"}, "spec": {"nodeName": "node-a"}}
     assert node_terms(terms, at(bound)) == crossed
     assert node_terms(terms, at()) == terms
+
+
+def test_where_a_scheduler_inside_chose_the_node_the_host_is_told_that_node_only() -> None:
+    spread = [{"maxSkew": 1, "topologyKey": "mine", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}]
+    apart = {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "mine", "labelSelector": {}}]}
+    terms = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [SSD]}]}}
+    spec = {
+        "nodeSelector": {"colour": "blue"},
+        "topologySpreadConstraints": spread,
+        "affinity": {"podAntiAffinity": apart, "nodeAffinity": terms},
+        "nodeName": "node-a",
+    }
+
+    def crossed(**settings: Any) -> tuple[dict[str, Any], list[str]]:
+        here = at({"metadata": {"name": "web", "namespace": "default"}, "spec": spec}, **settings)
+        result = walk(compile_rules(PLACEMENT), {"spec": spec}, here.scope)["spec"]
+        return result, [refusal.field for refusal in here.scope.refusals]
+
+    affinity = {
+        "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": []},
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchFields": [HERE]}]}
+        },
+    }
+    assert crossed(scheduler=True) == ({"affinity": affinity}, [])
+    whole = crossed()[0]
+    assert whole["nodeSelector"] == {"colour": "blue"} and whole["topologySpreadConstraints"][0]["maxSkew"] == 1
+    spread[0]["tomorrow"] = True
+    assert crossed(scheduler=True)[1] == ["spec.topologySpreadConstraints[0].tomorrow"]
+
+
+def test_resources_that_only_the_virtual_node_has_stay_inside() -> None:
+    node = {"status": {"capacity": {"cpu": "2", "example.com/seat": "5", "gpu.example/one": "1", "odd": "1"}}}
+    own = inner_resources(node, {"status": {"capacity": {"cpu": "2", "gpu.example/one": "1"}}})
+    assert own == {"example.com/seat"}
+    assert inner_resources(node, None) == inner_resources(None, node) == frozenset()
+    here = at()
+    wanted = {"cpu": "1", "example.com/seat": "2"}
+    assert amounts(wanted, here) == wanted
+    here.scope.context = msgspec.structs.replace(here.scope.context, inner_resources=own)
+    assert amounts(wanted, here) == {"cpu": "1"} and amounts(ABSENT, here) is ABSENT
 
 
 def test_an_unknown_requirement_of_a_node_is_refused() -> None:

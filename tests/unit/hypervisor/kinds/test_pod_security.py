@@ -95,6 +95,7 @@ def test_init_and_ephemeral_containers_are_restricted_too() -> None:
         ((*MAIN, "procMount"), "Unmasked", "spec.containers[0].securityContext.procMount"),
         (("containers", 0, "ports"), [{"containerPort": 1, "hostPort": 1}], "spec.containers[0].ports[0].hostPort"),
         (("volumes",), [{"name": "h", "hostPath": {"path": "/", "type": "Directory"}}], "spec.volumes[0].hostPath"),
+        (("volumes",), [{"name": "i", "image": {"reference": "a/b", "pullPolicy": "Always"}}], "spec.volumes[0].image"),
     ],
 )
 def test_what_privileged_alone_lets_through(path: tuple[Any, ...], value: Any, field: str) -> None:
