@@ -44,11 +44,12 @@ const (
 	startLasts    = 15 * time.Second
 )
 
-func startQuickly(percent int) {
-	usual := debug.SetGCPercent(percent)
+func startQuickly(percent, usual int) {
+	debug.SetGCPercent(percent)
 	time.AfterFunc(startLasts, func() {
 		debug.SetGCPercent(usual)
 		debug.FreeOSMemory()
+		startPace(usual)
 	})
 }
 
@@ -79,8 +80,11 @@ func main() {
 	if path := os.Getenv(waitVariable); path != "" && name != "store" {
 		waitFor(name, path)
 	}
+	usual := usualPercent()
 	if percent, err := strconv.Atoi(os.Getenv(startVariable)); err == nil {
-		startQuickly(percent)
+		startQuickly(percent, usual)
+	} else {
+		startPace(usual)
 	}
 	switch name {
 	case "etcd":
