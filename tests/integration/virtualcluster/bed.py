@@ -32,6 +32,8 @@ from loft.kube.request import create as create_request
 
 CHART = Path(__file__).parents[3] / "charts" / "virtualcluster"
 CIDR = "10.96.0.0/16"
+IDLE_GOGC = 50
+BUSY_GOGC = 150
 RESOURCES = {
     "ServiceAccount": "/api/v1/namespaces/{ns}/serviceaccounts",
     "ConfigMap": "/api/v1/namespaces/{ns}/configmaps",
@@ -179,7 +181,7 @@ class Bed:
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
-                env={"GOGC": "50", "PATH": ""},
+                env={"GOGC": str(IDLE_GOGC), "LOFT_BUSY_GOGC": str(BUSY_GOGC), "PATH": ""},
             ).result()
 
     async def _ready(self, work: asyncio.Future[None]) -> None:

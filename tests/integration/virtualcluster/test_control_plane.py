@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from integration.virtualcluster.bed import Bed
+from integration.virtualcluster.bed import BUSY_GOGC, IDLE_GOGC, Bed
 from loft.core.resource import (
     CLUSTERROLEBINDINGS,
     CONFIGMAPS,
@@ -76,6 +76,7 @@ def test_a_virtual_cluster(tell: Callable[..., None]) -> None:
                 strangers_are_nobody,
                 the_api_server_cannot_be_sent_elsewhere,
                 certificates_are_renewed_in_use,
+                a_busy_api_server_collects_seldom_and_an_idle_one_stays_small,
             ):
                 print(part.__name__, datetime.now(UTC))
                 await part(bed, inside, host)
@@ -378,3 +379,25 @@ async def certificates_are_renewed_in_use(bed: Bed, inside: Client, host: Client
 
     await eventually(renewed, 90)
     await inside.create(SERVICES, service("after", ports=PORT))
+
+
+async def a_busy_api_server_collects_seldom_and_an_idle_one_stays_small(bed: Bed, inside: Client, host: Client) -> None:
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "big-", "namespace": "default"}}
+    body |= {"data": {f"key{number}": "x" * 1000 for number in range(200)}}
+
+    async def work() -> None:
+        while True:
+            await inside.call(requests.create(CONFIGMAPS, body, dry_run=True))
+
+    async def collects_at(percent: int) -> bool:
+        # Its figures are so many that asking for them all the time is work enough.
+        await asyncio.sleep(2)
+        metrics = (await inside.raw(Request("GET", "/metrics"))).decode()
+        return f"go_gc_gogc_percent {percent}\n" in metrics
+
+    async with asyncio.TaskGroup() as group:
+        workers = [group.create_task(work()) for _ in range(4)]
+        await eventually(lambda: collects_at(BUSY_GOGC), 30)
+        for worker in workers:
+            worker.cancel()
+    await eventually(lambda: collects_at(IDLE_GOGC), 30)

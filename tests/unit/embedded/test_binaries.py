@@ -57,8 +57,14 @@ def test_an_older_cache_without_sizes_is_used_but_for_empty_programs(cached):
 def test_versions_share_their_source_and_nothing_else():
     usual, other = PROGRAMS["kubernetes"], PROGRAMS["kubernetes-v1.35.4"]
     assert usual.directory != other.directory
-    assert {path.name for path in _sources(usual)} == {"go.mod", "go.sum", "main.go", "store.go"}
-    assert {path.name for path in _sources(other)} == {"v1.35.4.mod", "v1.35.4.sum", "main.go", "store.go"}
+    assert {path.name for path in _sources(usual)} == {"collect.go", "go.mod", "go.sum", "main.go", "store.go"}
+    assert {path.name for path in _sources(other)} == {
+        "collect.go",
+        "v1.35.4.mod",
+        "v1.35.4.sum",
+        "main.go",
+        "store.go",
+    }
     assert "k8s.io/kubernetes v1.35.4" in (source_of(other.key) / other.modfile).read_text()
     assert dict(other.variables)["k8s.io/component-base/version.gitMinor"] == "35"
 
