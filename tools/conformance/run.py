@@ -19,12 +19,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import yaml
 
 from loft.embedded import binaries, registry
-from loft.embedded.layout import KUBERNETES_VERSION, MAIN_CLUSTER
+from loft.embedded.layout import KUBERNETES_VERSION, MAIN_CLUSTER, Layout
 
 from . import images, programs, report, specs
 from .specs import Result
@@ -112,20 +113,20 @@ class Cluster:
                 self.run([spec])
 
 
-def host_cluster() -> Cluster:
-    """Return the embedded cluster. Raises: SystemExit when it does not run."""
+def running_layout() -> Layout:
+    """Return where the embedded cluster is. Raises: SystemExit when it does not run."""
     layout = registry.layout_of(MAIN_CLUSTER)
     if layout is None or not layout.kubeconfig.exists():
         raise SystemExit("[fatal] there is no running platform; run: make start")
-    return Cluster("host", layout.kubeconfig)
+    return layout
 
 
-def virtual_cluster(host: Cluster, image: str) -> Cluster:
+def virtual_cluster(layout: Layout, image: str) -> Cluster:
     """Install (or upgrade) the virtual cluster and return it."""
     folder = programs.folder()
     values = folder / "values.yaml"
-    values.write_text(yaml.safe_dump(VALUES | {"serviceCIDR": registry.layout_of(MAIN_CLUSTER).service_cidr}))
-    environment = os.environ | {"KUBECONFIG": str(host.kubeconfig)}
+    values.write_text(yaml.safe_dump(VALUES | {"serviceCIDR": layout.service_cidr}))
+    environment = os.environ | {"KUBECONFIG": str(layout.kubeconfig)}
     helm = [str(binaries.find("helm")), "upgrade", "--install", NAME, str(ROOT / "charts/virtualcluster")]
     helm += ["-n", NAME, "--create-namespace", "--wait", "--timeout", "180s", "-f", str(values)]
     helm += ["--set", f"image={image}"] if image else []
@@ -133,7 +134,8 @@ def virtual_cluster(host: Cluster, image: str) -> Cluster:
     kubectl = [str(binaries.find("kubernetes").parent / "kubectl"), "-n", NAME, "get", "-o", "json"]
 
     def get(*words: str) -> dict[str, dict[str, str]]:
-        return json.loads(subprocess.run([*kubectl, *words], env=environment, check=True, capture_output=True).stdout)
+        said = subprocess.run([*kubectl, *words], env=environment, check=True, capture_output=True).stdout
+        return msgspec.json.decode(said, type=dict[str, Any])
 
     address = get("service", NAME)["spec"]["clusterIP"]
     config = yaml.safe_load(base64.b64decode(get("secret", f"vc-{NAME}")["data"]["config"]))
@@ -150,7 +152,7 @@ def all_specs(cluster: Cluster) -> list[str]:
     if not file.exists():
         found = cluster.suite("-ginkgo.dry-run", log=cluster.logs / "list.log", seconds=SPEC_S)
         file.write_text(json.dumps(specs.listed(found)))
-    return json.loads(file.read_text())
+    return msgspec.json.decode(file.read_bytes(), type=list[str])
 
 
 def run(wanted: list[tuple[Cluster, list[str]]], minutes: float) -> None:
@@ -196,14 +198,15 @@ def options() -> argparse.Namespace:
 def main() -> int:
     """Run what is asked for; exit code 1 when a spec that passes on the host does not in a virtual cluster."""
     asked = options()
-    host = host_cluster()
+    layout = running_layout()
+    host = Cluster("host", layout.kubeconfig)
     programs.ensure(say)
-    images.ensure(registry.layout_of(MAIN_CLUSTER), say)
+    images.ensure(layout, say)
     every = all_specs(host)
     chosen = [spec for spec in every if re.search(asked.focus, spec)]
     clusters = [host] if asked.on in ("host", "both") else []
     if asked.on in ("virtual", "both"):
-        clusters.append(virtual_cluster(host, asked.image))
+        clusters.append(virtual_cluster(layout, asked.image))
     wanted = []
     for cluster in clusters:
         done = {spec for spec, result in cluster.known().items() if not asked.again or result.state == "passed"}
