@@ -441,7 +441,7 @@ def test_what_is_deleted_inside_goes_on_the_host(application, machine):
 def test_helm_installs_a_chart_inside(application, machine, tmp_path):
     chart = Path(__file__).parent / "chart"
     helm = str(find("helm"))
-    options = (application._flag, "--namespace", "default")
+    options = (application.flag, "--namespace", "default")
     machine(helm, "install", "shop", str(chart), *options, "--wait", "--timeout", "60s", timeout=90)
     assert "shop" in machine(helm, "list", *options).stdout
     answer = application("exec", "client", "--", "wget", "-qO-", "http://shop").stdout
