@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from loft.core.action import Create, Delete, Event, Patch
+from loft.core.action import Create, Event, Patch
 from loft.core.diff import merge_patch
 from loft.core.resource import SECRETS
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.body import digest
 from loft.hypervisor.core.objects import Object
 from loft.hypervisor.core.reflection import REFLECTED, is_reflected
-from loft.hypervisor.core.side import Step, on_virtual
+from loft.hypervisor.core.side import Step, on_virtual, removal_inside
 
 LET_GO = "LetGo"
 TYPES = frozenset({"Opaque", "kubernetes.io/basic-auth", "kubernetes.io/dockerconfigjson", "kubernetes.io/tls"})
@@ -46,7 +46,7 @@ def plan_issued(key: tuple[str, str], host: Object | None, virtual: Object | Non
     if virtual is not None and (not is_reflected(virtual) or objects.is_deleting(virtual)):
         return []
     if host is None or not named or not is_shown(host):
-        return _remove(virtual)
+        return removal_inside(SECRETS, virtual)
     wanted = content(host)
     applied = digest(wanted)
     if virtual is None:
@@ -62,7 +62,7 @@ def plan_issued(key: tuple[str, str], host: Object | None, virtual: Object | Non
     if digest(have) != objects.annotations(virtual).get(objects.APPLIED):
         return _let_go(virtual)
     if have["type"] != wanted["type"] or virtual.get("immutable"):
-        return _remove(virtual)
+        return removal_inside(SECRETS, virtual)
     if have == wanted:
         return []
     marks = {"annotations": {objects.APPLIED: applied}}
@@ -79,9 +79,3 @@ def _let_go(virtual: Object) -> list[Step]:
     text = "changed inside, so it is yours from now on; what the host issues under this name is no longer shown"
     marks = {"labels": {REFLECTED: None}, "annotations": {objects.APPLIED: None}}
     return [_patch(virtual, {}, marks), on_virtual(Event(virtual, LET_GO, text, "Warning"))]
-
-
-def _remove(virtual: Object | None) -> list[Step]:
-    if virtual is None:
-        return []
-    return [on_virtual(Delete(SECRETS, objects.namespace(virtual), objects.name(virtual), uid=objects.uid(virtual)))]

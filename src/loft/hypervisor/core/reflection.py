@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from loft.core.action import Create, Delete, Patch
+from loft.core.action import Create, Patch
 from loft.core.resource import Resource
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.body import back_patch
@@ -17,7 +17,7 @@ from loft.hypervisor.core.context import Context
 from loft.hypervisor.core.mapping import Node, Rule, Scope, compile_rules, owned_paths
 from loft.hypervisor.core.names import Names
 from loft.hypervisor.core.objects import PREFIX, Object
-from loft.hypervisor.core.side import Step, on_virtual
+from loft.hypervisor.core.side import Step, on_virtual, removal_inside
 from loft.hypervisor.core.translate import walk
 from loft.hypervisor.settings import Settings
 
@@ -95,7 +95,7 @@ def plan_reflection(
     if virtual is not None and (not is_reflected(virtual) or objects.is_deleting(virtual)):
         return []
     if host is None or not is_shown(host, reflection.allowed(context.settings)):
-        return _remove(reflection, virtual)
+        return removal_inside(reflection.resource, virtual)
     wanted = reflected(reflection, host, names, context)
     if virtual is None:
         kept = {key: value for key, value in wanted.items() if not (reflection.status_subresource and key == "status")}
@@ -104,7 +104,7 @@ def plan_reflection(
     if REFLECTED not in objects.labels(virtual):
         change["metadata"] = change.get("metadata", {}) | {"labels": {REFLECTED: "true"}}
     if any(step in change for step in reflection.immutable):
-        return _remove(reflection, virtual)
+        return removal_inside(reflection.resource, virtual)
     status = change.pop("status", None) if reflection.status_subresource else None
     steps = [_patch(reflection, virtual, change)] if change else []
     return steps + ([_patch(reflection, virtual, {"status": status}, "status")] if status else [])
@@ -114,9 +114,3 @@ def _patch(reflection: Reflection, virtual: Object, change: Object, subresource:
     uid = objects.uid(virtual)
     body = change | {"metadata": change.get("metadata", {}) | {"uid": uid}}
     return on_virtual(Patch(reflection.resource, "", objects.name(virtual), body, subresource=subresource, uid=uid))
-
-
-def _remove(reflection: Reflection, virtual: Object | None) -> list[Step]:
-    if virtual is None:
-        return []
-    return [on_virtual(Delete(reflection.resource, "", objects.name(virtual), uid=objects.uid(virtual)))]

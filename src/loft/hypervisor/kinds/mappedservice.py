@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from loft.core.action import Create, Delete, Event, Patch
+from loft.core.action import Create, Event, Patch
 from loft.core.resource import NAMESPACES, SERVICES
 from loft.hypervisor.core import objects
 from loft.hypervisor.core.baseline import unset
@@ -33,7 +33,7 @@ from loft.hypervisor.core.mapping import (
 )
 from loft.hypervisor.core.names import Names
 from loft.hypervisor.core.objects import Object
-from loft.hypervisor.core.side import Step, on_virtual
+from loft.hypervisor.core.side import Step, on_virtual, removal_inside
 from loft.hypervisor.core.translate import walk
 
 KEY = "MappedService"
@@ -93,12 +93,12 @@ def plan_from_host(
     if virtual is not None and objects.is_deleting(virtual):
         return []
     if host is None or objects.is_deleting(host) or unmappable(host):
-        return _remove(virtual)
+        return removal_inside(SERVICES, virtual)
     wanted = shown(host, target, names, context)
     if virtual is None:
         return _create(wanted, namespace)
     if objects.spec(virtual).get("clusterIP") != objects.spec(host).get("clusterIP"):
-        return _remove(virtual)
+        return removal_inside(SERVICES, virtual)
     change = back_patch(wanted, virtual, _OWNED_INSIDE)
     if not change:
         return []
@@ -112,13 +112,6 @@ def _create(wanted: Object, namespace: Object | None) -> list[Step]:
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": objects.namespace(wanted)}}
         return [on_virtual(Create(NAMESPACES, body)), on_virtual(Create(SERVICES, wanted))]
     return [] if objects.is_deleting(namespace) else [on_virtual(Create(SERVICES, wanted))]
-
-
-def _remove(virtual: Object | None) -> list[Step]:
-    if virtual is None:
-        return []
-    namespace, name = objects.namespace(virtual), objects.name(virtual)
-    return [on_virtual(Delete(SERVICES, namespace, name, uid=objects.uid(virtual)))]
 
 
 def _headless(value: Any, at: At) -> Any:
